@@ -1,0 +1,1 @@
+"""Pixels to `FaceParams`: landmarks, binding, fitting, calibration, smoothing."""

@@ -1,0 +1,1 @@
+"""Time, threads and network: WHIP in, the pipeline, the answer out."""
