@@ -1,0 +1,50 @@
+"""Spherical-harmonic light of bands 0 to 2 (Ramamoorthi and Hanrahan, SIGGRAPH 2001)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+
+
+def sh_basis(normals: Array) -> Array:
+    """Evaluate the nine real spherical harmonics at unit `normals [..., 3]`; gives `[..., 9]`."""
+    x, y, z = np.moveaxis(normals, -1, 0)
+    return np.stack(
+        [
+            np.full_like(x, 0.28209479),
+            0.48860251 * y, 0.48860251 * z, 0.48860251 * x,
+            1.09254843 * x * y, 1.09254843 * y * z, 0.31539157 * (3 * z * z - 1), 1.09254843 * x * z,
+            0.54627422 * (x * x - y * y),
+        ],
+        -1,
+    )  # fmt: skip
+
+
+def shade(albedo: Array, normals: Array, illumination: Array) -> Array:
+    """Shade linear `albedo [V, 3]` with `illumination [3, 9]` at view-frame `normals [V, 3]`; gives linear `[V, 3]`."""
+    light = sh_basis(normals) @ illumination.T
+    return (albedo * np.maximum(light, 0.0)).astype(np.float32)
+
+
+def vertex_normals(vertices: Array, triangles: NDArray[np.int32]) -> Array:
+    """Average area-weighted face normals at each vertex; `[V, 3]` unit vectors."""
+    corner = vertices[triangles]
+    face = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
+    normals = np.zeros_like(vertices)
+    for axis in range(3):
+        for side in range(3):
+            normals[:, axis] += np.bincount(triangles[:, side], face[:, axis], len(vertices))
+    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+
+
+def srgb_to_linear(color: Array) -> Array:
+    """Decode sRGB values in 0 to 1 to linear light (IEC 61966-2-1)."""
+    return np.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4).astype(np.float32)
+
+
+def linear_to_srgb(color: Array) -> Array:
+    """Encode linear light to sRGB values, clipped to 0 to 1."""
+    color = np.clip(color, 0.0, 1.0)
+    return np.where(color <= 0.0031308, color * 12.92, 1.055 * color ** (1 / 2.4) - 0.055).astype(np.float32)

@@ -1,0 +1,71 @@
+"""Render the three conditioning images of Deep Video Portraits (section 4) from `FaceParams`."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.camera import Camera
+from models.face import FaceModel
+from models.illumination import linear_to_srgb, shade, vertex_normals
+from models.params import FaceParams
+from reenact.rasterize import Rasterizer
+
+Array = NDArray[np.float32]
+
+CHANNELS = 9
+"""Diffuse colour 0-2, correspondence 3-5, eye and gaze 6-8."""
+GROUPS = {"diffuse": slice(0, 3), "correspondence": slice(3, 6), "gaze": slice(6, 9)}
+"""Channels of each conditioning image."""
+
+MIN_RIGIDITY = 0.5
+"""Triangles that follow the skull less than this (the lower neck) are not drawn."""
+IRIS_RAD = np.deg2rad(20.5)
+GLANCE_RAD = np.deg2rad(60.0)
+
+
+class ConditioningRenderer:
+    """Render `FaceParams` at one size and camera to the generator's input."""
+
+    def __init__(self, model: FaceModel, camera: Camera) -> None:
+        self._model = model
+        self._camera = camera
+        self._triangles = model.triangles[model.rigidity[model.triangles].min(1) > MIN_RIGIDITY]
+        self._rasterizer = Rasterizer(self._triangles, camera.height, camera.width)
+        self._attributes = np.zeros((len(model.mean), CHANNELS), np.float32)
+        self._attributes[:, GROUPS["correspondence"]] = model.correspondence
+        self._attributes[:, GROUPS["gaze"]] = _gaze_code(model.eye_angle)
+        self._identity: Array | None = None
+        self._reflectance: Array | None = None
+        self._neutral = model.mean
+        self._albedo = model.reflectance_mean
+
+    def render(self, params: FaceParams, output: Array | None = None) -> Array:
+        """Render one frame to `[9, H, W]` float32 in 0 to 1, zero where there is no head; reuses `output` if given."""
+        if output is None:
+            output = np.zeros((CHANNELS, self._camera.height, self._camera.width), np.float32)
+        else:
+            output.fill(0.0)
+        self._prepare(params)
+        vertices = self._model.view_vertices(params, self._neutral)
+        normals = vertex_normals(vertices, self._triangles).astype(np.float32)
+        self._attributes[:, GROUPS["diffuse"]] = linear_to_srgb(shade(self._albedo, normals, params.illumination))
+        self._rasterizer.draw(self._camera.project(vertices), -vertices[:, 2])
+        self._rasterizer.interpolate(self._attributes, output)
+        return output
+
+    def _prepare(self, params: FaceParams) -> None:
+        """Sum the identity and reflectance bases only when their coefficients change: the target's never do."""
+        if self._identity is None or not np.array_equal(self._identity, params.identity):
+            self._identity = params.identity.copy()
+            self._neutral = self._model.neutral(params.identity)
+        if self._reflectance is None or not np.array_equal(self._reflectance, params.reflectance):
+            self._reflectance = params.reflectance.copy()
+            self._albedo = self._model.albedo(params.reflectance)
+
+
+def _gaze_code(eye_angle: Array) -> Array:
+    """Code eyeballs `[V]` as (eyeball, iris, closeness to the line of sight) `[V, 3]`; zero on the skin."""
+    is_eye = eye_angle < 3.0
+    code = np.stack([np.ones_like(eye_angle), eye_angle < IRIS_RAD, np.clip(1 - eye_angle / GLANCE_RAD, 0, 1)], -1)
+    return np.where(is_eye[:, None], code, 0.0).astype(np.float32)
