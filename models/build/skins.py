@@ -43,7 +43,7 @@ def face_regions(mean: Array, expressions: Array, eye_centers: Array) -> dict[st
     above = mean[:, 1] - eye_height
     across = np.abs(mean[:, 0])
     is_front = mean[:, 2] > eye_front - 0.02
-    arch = 0.024 - 0.25 * np.maximum(across - 0.045, 0)
+    arch = 0.016 - 0.25 * np.maximum(across - 0.045, 0)
     brows = np.exp(-(((above - arch) / 0.0045) ** 2)) * np.clip((across - 0.010) / 0.006, 0, 1)
     brows *= np.clip((0.060 - across) / 0.008, 0, 1) * is_front
     beard = np.clip((-above - 0.050) / 0.02, 0, 1) * np.clip((mean[:, 2] - eye_front + 0.055) / 0.03, 0, 1) * (1 - lips)
