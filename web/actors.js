@@ -1,0 +1,82 @@
+// @ts-check
+
+/** @typedef {{name: string, title: string, resolution: number, frame_rate: number, license: string, consent: Record<string, unknown>, preview: string}} Actor */
+
+/** The target picker: a radio group of cards with previews. Event: `choose` (a person picked `chosen`). */
+export class Actors extends EventTarget {
+  /** Name of the chosen target; "" until one is known. */
+  chosen = "";
+  /** Name of the server's own choice. */
+  fallback = "";
+  /** @type {Actor[]} */
+  list = [];
+  #root;
+
+  /** @param {HTMLElement} root - holds `#cards` and the template `#card` */
+  constructor(root) {
+    super();
+    this.#root = root;
+  }
+
+  /** @returns {Actor|undefined} */
+  get current() {
+    return this.list.find((actor) => actor.name === this.chosen);
+  }
+
+  /**
+   * @param {Actor[]} actors
+   * @param {string} fallback - name of the server's default
+   */
+  load(actors, fallback) {
+    this.list = actors;
+    this.fallback = actors.some(({ name }) => name === fallback) ? fallback : (actors[0]?.name ?? "");
+    const cards = /** @type {HTMLElement} */ (this.#root.querySelector("#cards"));
+    cards.replaceChildren(...actors.map((actor) => this.#card(actor)));
+    /** @type {HTMLElement} */ (this.#root.querySelector("#no-actors")).hidden = actors.length > 0;
+  }
+
+  /** Show a choice without reporting it; an unknown name leaves no card checked.
+   * @param {string} name */
+  select(name) {
+    this.chosen = name;
+    for (const input of this.#inputs()) input.checked = input.value === name;
+  }
+
+  focus() {
+    (this.#inputs().find((input) => input.checked) ?? this.#inputs()[0])?.focus();
+  }
+
+  #inputs() {
+    return /** @type {HTMLInputElement[]} */ ([...this.#root.querySelectorAll("#cards input")]);
+  }
+
+  /** @param {Actor} actor */
+  #card(actor) {
+    const template = /** @type {HTMLTemplateElement} */ (this.#root.querySelector("#card"));
+    const card = /** @type {HTMLElement} */ (template.content.firstElementChild?.cloneNode(true));
+    const find = (/** @type {string} */ selector) => /** @type {any} */ (card.querySelector(selector));
+    const input = find("input");
+    input.value = actor.name;
+    input.checked = actor.name === this.chosen;
+    input.addEventListener("change", () => {
+      this.chosen = actor.name;
+      this.dispatchEvent(new Event("choose"));
+    });
+    const image = find("img");
+    image.addEventListener("error", () => (image.hidden = true));
+    image.src = new URL(actor.preview, document.baseURI).href;
+    find(".title").textContent = actor.title || actor.name;
+    find(".facts").textContent = `${actor.resolution} × ${actor.resolution}, ${Math.round(actor.frame_rate)} fps`;
+    find(".license").textContent = [consent(actor.consent), actor.license].filter(Boolean).join(" · ");
+    return card;
+  }
+}
+
+/** The consent record in a few words.
+ * @param {Record<string, unknown>|null|undefined} record */
+function consent(record) {
+  for (const field of ["summary", "statement", "text", "kind", "basis"]) {
+    if (typeof record?.[field] === "string") return String(record[field]);
+  }
+  return "";
+}

@@ -1,0 +1,174 @@
+// @ts-check
+
+/**
+ * @typedef {number|boolean|string} Value
+ * @typedef {{key: string, value: Value, default: Value, minimum: number|null, maximum: number|null, unit: string, text: string, choices?: string[]}} Setting
+ * @typedef {{setting: Setting, value: Value, input: HTMLInputElement, output: HTMLElement, reset: HTMLButtonElement}} Row
+ */
+
+/** Short names; a setting the page has never heard of is named after its key. @type {Record<string, string>} */
+const LABELS = {
+  "smoothing.min_cutoff_hz": "Smoothing at rest",
+  "smoothing.beta": "Response to speed",
+  "transfer.rotation_gain": "Head rotation",
+  "transfer.translation_gain": "Head position",
+  "transfer.mouth_gain": "Mouth",
+  "transfer.brows_gain": "Brows",
+  "transfer.eyes_gain": "Eyes and lids",
+  "transfer.gaze_gain": "Gaze",
+  "transfer.is_mirrored": "Mirror the motion",
+};
+
+/**
+ * Sliders and switches made from the server's own list of settings. What a person changes is remembered and sent again
+ * to every new session. Event: `set` (detail: {key, value}).
+ */
+export class Controls extends EventTarget {
+  #root;
+  #store;
+  /** @type {Map<string, Row>} */
+  #rows = new Map();
+  /** @type {Record<string, Value>} what a person has chosen, by key */
+  #chosen;
+
+  /**
+   * @param {HTMLElement} root - holds `#sliders` and the templates `#slider` and `#switch`
+   * @param {import("./store.js").Store} store
+   */
+  constructor(root, store) {
+    super();
+    this.#root = root;
+    this.#store = store;
+    this.#chosen = { ...store.get("settings", {}) };
+  }
+
+  get isLoaded() {
+    return this.#rows.size > 0;
+  }
+
+  /** @param {Setting[]} settings */
+  load(settings) {
+    const list = /** @type {HTMLElement} */ (this.#root.querySelector("#sliders"));
+    list.replaceChildren();
+    this.#rows.clear();
+    for (const setting of settings) {
+      const isNumber = typeof setting.value === "number" && setting.minimum !== null && setting.maximum !== null;
+      if (isNumber || typeof setting.value === "boolean") list.append(this.#build(setting, isNumber ? "#slider" : "#switch"));
+    }
+  }
+
+  /** Show what the session has, and send what a person has chosen otherwise.
+   * @param {Record<string, Value>} settings
+   * @param {boolean} isNew - the session has just begun */
+  accept(settings, isNew) {
+    for (const [key, value] of Object.entries(settings)) {
+      const row = this.#rows.get(key);
+      if (!row) continue;
+      const chosen = this.#chosen[key];
+      if (isNew && chosen !== undefined && chosen !== value) this.#emit(key, chosen);
+      else if (document.activeElement !== row.input) this.#show(row, value);
+    }
+  }
+
+  resetAll() {
+    for (const row of this.#rows.values()) this.#choose(row, row.setting.default);
+  }
+
+  /**
+   * @param {Setting} setting
+   * @param {string} template
+   */
+  #build(setting, template) {
+    const source = /** @type {HTMLTemplateElement} */ (this.#root.querySelector(template));
+    const element = /** @type {HTMLElement} */ (source.content.firstElementChild?.cloneNode(true));
+    const find = (/** @type {string} */ selector) => /** @type {any} */ (element.querySelector(selector));
+    const id = `setting-${setting.key.replace(/\W/g, "-")}`;
+    const name = LABELS[setting.key] ?? setting.key.replace(/^.*\./, "").replaceAll("_", " ");
+    const row = { setting, value: setting.value, input: find("input"), output: find("output"), reset: find("button") };
+    element.dataset.key = setting.key;
+    find("label").textContent = name;
+    find("label").htmlFor = row.input.id = id;
+    find("p").textContent = setting.text;
+    find("p").id = `${id}-text`;
+    row.input.setAttribute("aria-describedby", `${id}-text`);
+    row.reset.setAttribute("aria-label", `Reset ${name} to ${this.#format(setting, setting.default)}`);
+    row.reset.addEventListener("click", () => this.#choose(row, setting.default));
+    if (template === "#slider") this.#range(row);
+    row.input.addEventListener("input", () => this.#choose(row, row.input.type === "range" ? Number(row.input.value) : row.input.checked));
+    this.#rows.set(setting.key, row);
+    this.#show(row, this.#chosen[setting.key] ?? setting.value);
+    return element;
+  }
+
+  /** @param {Row} row */
+  #range({ setting, input }) {
+    const low = Number(setting.minimum);
+    const span = Number(setting.maximum) - low;
+    input.min = String(low);
+    input.max = String(setting.maximum);
+    // A fine grid holds every default exactly; the arrow keys take steps that a hand would.
+    const fine = 10 ** Math.floor(Math.log10(span / 100) + 1e-9);
+    input.step = String(fine);
+    input.style.setProperty("--default", String((Number(setting.default) - low) / span));
+    input.addEventListener("keydown", (event) => {
+      const way = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key];
+      if (!way || event.ctrlKey || event.altKey || event.metaKey) return;
+      event.preventDefault();
+      const step = event.shiftKey ? fine : Math.max(fine, Math.round(span / 40 / fine) * fine);
+      input.value = String(Number(input.value) + way * step);
+      input.dispatchEvent(new Event("input"));
+    });
+  }
+
+  /**
+   * @param {Row} row
+   * @param {Value} value
+   */
+  #choose(row, value) {
+    const { key } = row.setting;
+    // The server's own value is no choice of this person: it may change with the server's configuration.
+    if (value === row.setting.value) delete this.#chosen[key];
+    else this.#chosen[key] = value;
+    this.#store.set("settings", this.#chosen);
+    this.#show(row, value);
+    this.#emit(key, value);
+  }
+
+  /**
+   * @param {Row} row
+   * @param {Value} value
+   */
+  #show(row, value) {
+    row.value = value;
+    const { setting, input } = row;
+    if (typeof value === "boolean") input.checked = value;
+    else {
+      input.value = String(value);
+      const low = Number(setting.minimum);
+      input.style.setProperty("--value", String((Number(value) - low) / (Number(setting.maximum) - low)));
+      input.setAttribute("aria-valuetext", this.#format(setting, value));
+    }
+    row.output.textContent = this.#format(setting, value);
+    row.reset.disabled = value === setting.default;
+  }
+
+  /**
+   * @param {Setting} setting
+   * @param {Value} value
+   */
+  #format(setting, value) {
+    if (typeof value !== "number") return value ? "on" : "off";
+    const span = Number(setting.maximum) - Number(setting.minimum);
+    const digits = Math.max(0, -Math.floor(Math.log10(span / 100) + 1e-9));
+    const unit = setting.unit || (setting.key.endsWith("_gain") ? "×" : "");
+    return `${value.toFixed(digits)} ${unit}`.trim();
+  }
+
+  /**
+   * @param {string} key
+   * @param {Value} value
+   */
+  #emit(key, value) {
+    this.dispatchEvent(new CustomEvent("set", { detail: { key, value } }));
+  }
+}

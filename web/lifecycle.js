@@ -1,0 +1,234 @@
+// @ts-check
+import { Failure } from "./errors.js";
+import { Session } from "./session.js";
+
+/** @typedef {"idle"|"connecting"|"live"|"failed"} State */
+
+const FIRST_FRAME_MS = 30_000;
+const STALL_SHOWN_MS = 3_000;
+/** A server that loads another target is silent for seconds; longer than this, a new session is the better bet. */
+const STALL_FAILED_MS = 15_000;
+/** The server speaks every 250 ms; silence this long is worth a question. */
+const QUIET_MS = 2_500;
+const QUIET_FAILED_MS = 10_000;
+const PROBE_TIMEOUT_MS = 3_000;
+const BACKOFF_S = [0.5, 1, 2, 3, 5];
+/** Failures that pass by themselves: the page tries again without being asked. */
+const PASSING = new Set(["server_gone", "session_full", "connection_lost", "video_stalled"]);
+
+/**
+ * The one explicit state of the page, and what leads from one to the next. Events: `change` (state, phase, failure or
+ * warning changed), `session` (a new `session`, not yet connected), `retry` (`retryAtMs` is set).
+ */
+export class Lifecycle extends EventTarget {
+  /** @type {State} */
+  state = "idle";
+  /** What is being waited for while connecting. */
+  phase = "";
+  /** @type {Failure|null} shown until the page is live or idle again */
+  failure = null;
+  /** @type {Failure|null} something is wrong while live */
+  warning = null;
+  /** `performance.now()` of the next try by itself, or 0. */
+  retryAtMs = 0;
+  /** @type {Session|null} */
+  session = null;
+  #camera;
+  #frames;
+  #choices;
+  #run = new AbortController();
+  #attempts = 0;
+  #isProbing = false;
+
+  /**
+   * @param {import("./camera.js").Camera} camera
+   * @param {import("./frames.js").Frames} frames - of the output
+   * @param {{camera: string, actor: string}} choices - read at every start
+   */
+  constructor(camera, frames, choices) {
+    super();
+    this.#camera = camera;
+    this.#frames = frames;
+    this.#choices = choices;
+    camera.addEventListener("ended", () => this.fail(new Failure("camera_unplugged")));
+    setInterval(() => this.#watch(), 500);
+  }
+
+  get isRunning() {
+    return this.state === "live" || this.state === "connecting" || this.retryAtMs > 0;
+  }
+
+  /** Start by hand; a failure shown until now is forgotten. */
+  async start() {
+    this.failure = null;
+    this.#attempts = 0;
+    await this.#start();
+  }
+
+  stop() {
+    this.#end();
+    this.#camera.close();
+    this.failure = null;
+    this.#enter("idle");
+  }
+
+  /** @param {Failure} failure */
+  fail(failure) {
+    this.#end();
+    this.failure = failure;
+    const retries = PASSING.has(failure.code);
+    if (!retries) this.#camera.close();
+    if (retries) void this.#retry(failure, this.#run.signal);
+    this.#enter("failed");
+  }
+
+  /** Use the camera of `choices` from now on. */
+  async changeCamera() {
+    if (this.state === "failed" && !this.retryAtMs) return this.start();
+    if (!this.session || this.state !== "live") return this.state === "idle" ? undefined : this.#start();
+    const { signal } = this.#run;
+    try {
+      const track = await this.#camera.open(this.#choices.camera);
+      signal.throwIfAborted();
+      await this.session.setTrack(track);
+      this.#enter(this.state);
+    } catch (error) {
+      if (!signal.aborted) this.fail(Failure.of(error));
+    }
+  }
+
+  async #start() {
+    this.#end();
+    const { signal } = this.#run;
+    this.#enter("connecting", "Opening the camera");
+    try {
+      if (!("RTCPeerConnection" in window)) throw new Failure("no_webrtc");
+      const [open] = this.#camera.stream?.getVideoTracks() ?? [];
+      const track = open?.readyState === "live" ? open : await this.#camera.open(this.#choices.camera);
+      signal.throwIfAborted();
+      await this.#connect(track, signal);
+    } catch (error) {
+      if (!signal.aborted) this.fail(Failure.of(error));
+    }
+  }
+
+  /**
+   * @param {MediaStreamTrack} track
+   * @param {AbortSignal} signal
+   */
+  async #connect(track, signal) {
+    const session = (this.session = new Session());
+    session.addEventListener("lost", () => void this.#probe(true));
+    session.control.addEventListener("bye", (event) => this.#onBye(/** @type {CustomEvent} */ (event).detail.reason));
+    this.dispatchEvent(new Event("session"));
+    this.#frames.restart();
+    const first = this.#firstFrame(signal);
+    first.catch(() => undefined);
+    this.#enter("connecting", "Asking the server for a session");
+    await session.connect(track, this.#choices.actor, signal);
+    signal.throwIfAborted();
+    this.#enter("connecting", "Waiting for the first picture");
+    await first;
+    this.failure = null;
+    this.#enter("live");
+  }
+
+  /** @param {AbortSignal} signal */
+  #firstFrame(signal) {
+    return new Promise((resolve, reject) => {
+      // A hidden page shows no frames: its time does not count.
+      const wait = () => (timer = setTimeout(late, FIRST_FRAME_MS));
+      const late = () => (document.hidden ? wait() : reject(new Failure("no_picture")));
+      let timer = 0;
+      wait();
+      const end = (/** @type {() => void} */ settle) => () => (clearTimeout(timer), settle());
+      this.#frames.addEventListener("first", end(() => resolve(undefined)), { once: true, signal });
+      signal.addEventListener("abort", end(() => reject(signal.reason)), { once: true });
+    });
+  }
+
+  /** Close what runs or waits; the camera stays open.  */
+  #end() {
+    this.#run.abort();
+    this.#run = new AbortController();
+    this.session?.close();
+    this.session = null;
+    this.#frames.stop();
+    this.warning = null;
+    this.retryAtMs = 0;
+  }
+
+  /**
+   * @param {State} state
+   * @param {string} [phase]
+   */
+  #enter(state, phase = "") {
+    this.state = state;
+    this.phase = phase;
+    this.dispatchEvent(new Event("change"));
+  }
+
+  /** Try again until it works: when the server is gone, ask for its health first.
+   * @param {Failure} failure
+   * @param {AbortSignal} signal */
+  async #retry(failure, signal) {
+    for (;;) {
+      const backoff = BACKOFF_S[Math.min(this.#attempts++, BACKOFF_S.length - 1)];
+      const seconds = failure.facts.retryAfterS ?? backoff;
+      this.retryAtMs = performance.now() + seconds * 1000;
+      this.dispatchEvent(new Event("retry"));
+      await new Promise((resolve) => {
+        setTimeout(resolve, seconds * 1000);
+        signal.addEventListener("abort", resolve, { once: true });
+        window.addEventListener("online", resolve, { once: true, signal });
+      });
+      if (signal.aborted) return;
+      if (failure.code !== "server_gone" || (await this.#isServerUp())) break;
+      if (signal.aborted) return;
+    }
+    if (!signal.aborted) await this.#start();
+  }
+
+  async #isServerUp() {
+    const abort = new AbortController();
+    const timer = setTimeout(() => abort.abort(), PROBE_TIMEOUT_MS);
+    const health = await fetch(new URL("healthz", document.baseURI), { signal: abort.signal, cache: "no-store" }).catch(() => null);
+    clearTimeout(timer);
+    return health?.ok ?? false;
+  }
+
+  /** Find out why the session is silent.
+   * @param {boolean} isLost - the peer connection itself has failed */
+  async #probe(isLost) {
+    if (this.#isProbing) return;
+    this.#isProbing = true;
+    const { signal } = this.#run;
+    const isUp = await this.#isServerUp();
+    this.#isProbing = false;
+    if (signal.aborted) return;
+    if (!isUp) this.fail(new Failure("server_gone"));
+    else if (isLost) this.fail(new Failure("connection_lost"));
+  }
+
+  /** @param {string} reason */
+  #onBye(reason) {
+    const code = reason === "replaced" ? "replaced" : reason === "idle" ? "session_idle" : "server_gone";
+    this.fail(new Failure(code));
+  }
+
+  #watch() {
+    if (this.state !== "live" || !this.session) return;
+    const now = performance.now();
+    const { control } = this.session;
+    const quietMs = control.lastHeardMs ? now - control.lastHeardMs : 0;
+    if (quietMs > QUIET_MS) void this.#probe(quietMs > QUIET_FAILED_MS);
+    if (document.hidden) this.#frames.lastMs = now;
+    const stallMs = now - this.#frames.lastMs;
+    if (stallMs > STALL_FAILED_MS) return this.fail(new Failure("video_stalled"));
+    const warning = stallMs > STALL_SHOWN_MS ? (this.warning ?? new Failure("video_stalled")) : null;
+    if (stallMs < 1000) this.#attempts = 0;
+    if (warning === this.warning) return;
+    this.warning = warning;
+    this.#enter("live");
+  }
+}

@@ -1,0 +1,257 @@
+// @ts-check
+import { Actors } from "./actors.js";
+import { Calibration } from "./calibration.js";
+import { Camera } from "./camera.js";
+import { Controls } from "./controls.js";
+import { Failure } from "./errors.js";
+import { Face } from "./face.js";
+import { Frames } from "./frames.js";
+import { Lifecycle } from "./lifecycle.js";
+import { Meters } from "./meters.js";
+import { Notice } from "./notice.js";
+import { Shortcuts } from "./shortcuts.js";
+import { Stats } from "./stats.js";
+import { Store } from "./store.js";
+
+const find = (/** @type {string} */ id) => /** @type {any} */ (document.getElementById(id));
+const query = new URLSearchParams(location.search);
+const STATUS = { idle: "Ready", connecting: "Connecting", live: "Live", failed: "Stopped" };
+
+const store = new Store();
+const camera = new Camera();
+const frames = new Frames(find("output"));
+const actors = new Actors(find("target"));
+const choices = { camera: store.get("camera", ""), actor: query.get("actor") ?? store.get("actor", "") };
+const lifecycle = new Lifecycle(camera, frames, choices);
+const stats = new Stats(lifecycle, frames, find("camera"));
+const controls = new Controls(find("motion"), store);
+const meters = new Meters(find("performance"));
+const notice = new Notice(find("notice"));
+const face = new Face(find("face"), find("note"));
+const calibration = new Calibration(find("calibration"));
+const shortcuts = new Shortcuts(document);
+let isCameraMuted = false;
+
+Object.assign(window, { reenact: Object.freeze({ stats: () => stats.snapshot() }) });
+
+// --- state ---------------------------------------------------------------------------------------------------------
+
+lifecycle.addEventListener("change", () => {
+  const { state, phase, failure, warning } = lifecycle;
+  document.body.dataset.state = state;
+  const isAgain = state === "connecting" && failure;
+  const status = isAgain ? "Reconnecting" : lifecycle.retryAtMs ? "Waiting to reconnect" : STATUS[state];
+  if (find("status").textContent !== status) find("status").textContent = status;
+  document.title = state === "idle" ? "Reenact" : `${status} · Reenact`;
+  find("phase").textContent = failure ? "" : phase;
+  showStart();
+  find("calibrate").disabled = find("reset-tracking").disabled = state !== "live";
+  notice.show(failure ?? warning, lifecycle.retryAtMs);
+  const preview = find("camera");
+  if (preview.srcObject !== camera.stream) preview.srcObject = camera.stream;
+  document.body.classList.toggle("has-camera", camera.stream !== null);
+  document.body.classList.toggle("has-failure", failure !== null);
+  if (state !== "live") {
+    calibration.cancel();
+    face.show(null, 0, false);
+  }
+  if (state === "idle" || state === "failed") find("output").srcObject = null;
+  if (state === "idle") meters.clear();
+  if (camera.stream) void listCameras();
+  showTarget();
+});
+lifecycle.addEventListener("retry", () => notice.show(lifecycle.failure, lifecycle.retryAtMs));
+lifecycle.addEventListener("session", () => {
+  const { session } = lifecycle;
+  if (!session) return;
+  isCameraMuted = false;
+  session.addEventListener("stream", (event) => show(/** @type {CustomEvent} */ (event).detail));
+  const on = (/** @type {string} */ type, /** @type {(message: any) => void} */ act) =>
+    session.control.addEventListener(type, (event) => act(/** @type {CustomEvent} */ (event).detail));
+  on("hello", (hello) => {
+    controls.accept(hello.settings, true);
+    if (actors.list.length === 0 || !controls.isLoaded) void loadLists();
+    actors.select(hello.actor);
+    showTarget();
+  });
+  on("settings", ({ settings }) => controls.accept(settings, false));
+  on("error", ({ code, message }) => {
+    find("note").textContent = message;
+    // A target that was refused while live: the one before goes on.
+    if (["unknown_actor", "actor_refused"].includes(code)) actors.select(stats.snapshot().actor ?? actors.fallback);
+    showTarget();
+  });
+  on("stats", (message) => {
+    if (lifecycle.state !== "live") return;
+    face.show(message.face, message.num_faces, isCameraMuted);
+    calibration.report(message.is_calibrating, message.face);
+  });
+});
+
+/** @param {MediaStream} stream */
+function show(stream) {
+  const output = find("output");
+  output.srcObject = stream;
+  // Muted video may play without a click; where even that is refused, the first key or click starts it.
+  output.play().catch(() => document.addEventListener("pointerdown", () => void output.play().catch(() => undefined), { once: true }));
+}
+
+function showStart() {
+  const label = lifecycle.isRunning ? "Stop" : "Start";
+  find("start").querySelector("span").textContent = label;
+  find("start").querySelector("use").setAttribute("href", `#i-${label.toLowerCase()}`);
+}
+
+stats.addEventListener("update", () => {
+  const snapshot = stats.snapshot();
+  meters.show(snapshot);
+  find("target-facts").textContent = snapshot.resolution.output ? `${snapshot.resolution.output} ${snapshot.fps_output} fps` : "";
+  find("source-facts").textContent = snapshot.resolution.camera ?? "";
+});
+
+// --- session controls ------------------------------------------------------------------------------------------------
+
+function start() {
+  const isUnknown = choices.actor && actors.list.length > 0 && !actors.list.some(({ name }) => name === choices.actor);
+  if (isUnknown) lifecycle.fail(new Failure("unknown_actor", { name: choices.actor }));
+  else void lifecycle.start();
+}
+
+find("start").addEventListener("click", () => (lifecycle.isRunning ? lifecycle.stop() : start()));
+find("calibrate").addEventListener("click", () => calibration.start());
+calibration.addEventListener("collect", () => lifecycle.session?.control.calibrate());
+calibration.addEventListener("done", (event) => (find("note").textContent = /** @type {CustomEvent} */ (event).detail));
+find("reset-tracking").addEventListener("click", () => {
+  lifecycle.session?.control.reset();
+  find("note").textContent = "Tracking starts afresh: it learns your face again.";
+});
+find("fullscreen").addEventListener("click", () => {
+  const monitors = find("monitors");
+  if (document.fullscreenElement) void document.exitFullscreen();
+  else if (monitors.requestFullscreen) monitors.requestFullscreen().catch(() => (find("note").textContent = "The browser refused full screen."));
+  else find("output").webkitEnterFullscreen?.();
+});
+
+notice.addEventListener("action", (event) => {
+  const ways = {
+    retry: start,
+    stop: () => lifecycle.stop(),
+    reload: () => location.reload(),
+    "choose-camera": () => find("cameras").focus(),
+    "choose-target": () => actors.focus(),
+    "default-target": () => {
+      chooseActor(actors.fallback);
+      start();
+    },
+  };
+  ways[/** @type {keyof typeof ways} */ (/** @type {CustomEvent} */ (event).detail)]?.();
+  // The pressed button may be gone with its notice; the keyboard goes on from the start button.
+  if (document.activeElement === document.body) find("start").focus();
+});
+
+// --- cameras ---------------------------------------------------------------------------------------------------------
+
+async function listCameras() {
+  const list = (await camera.list()).filter(({ id }) => id);
+  const chosen = choices.camera && !camera.isSubstitute ? choices.camera : camera.id;
+  const options = list.map(({ id, label }) => new Option(label, id, false, id === chosen));
+  if (!list.some(({ id }) => id === chosen)) options.unshift(new Option("Default camera", "", true, true));
+  const texts = (/** @type {Iterable<HTMLOptionElement>} */ all) => [...all].map((option) => option.value + option.text + option.selected).join();
+  // Rebuilding an open list would close it under the person's hand.
+  if (texts(find("cameras").options) !== texts(options)) find("cameras").replaceChildren(...options);
+  if (camera.isSubstitute) find("note").textContent = "The camera used last time is not connected: this is another one.";
+}
+
+find("cameras").addEventListener("change", () => {
+  choices.camera = find("cameras").value;
+  store.set("camera", choices.camera || undefined);
+  void lifecycle.changeCamera();
+});
+camera.addEventListener("devices", async () => {
+  await listCameras();
+  const list = await camera.list();
+  const code = lifecycle.state === "failed" ? lifecycle.failure?.code : "";
+  const isBack = code === "camera_none" ? list.length > 0 : code === "camera_unplugged" && list.some(({ id }) => id === camera.lastId);
+  if (isBack) start();
+});
+camera.addEventListener("muted", () => (isCameraMuted = true));
+camera.addEventListener("unmuted", () => (isCameraMuted = false));
+// Not every browser knows this permission by name.
+navigator.permissions?.query({ name: /** @type {PermissionName} */ ("camera") }).then((permission) => {
+  permission.addEventListener("change", () => {
+    if (permission.state === "granted" && lifecycle.failure?.code === "camera_denied") start();
+  });
+}, () => undefined);
+
+const mirror = find("mirror");
+function showMirror(/** @type {boolean} */ isMirrored) {
+  mirror.setAttribute("aria-pressed", String(isMirrored));
+  document.body.classList.toggle("mirrored", isMirrored);
+}
+mirror.addEventListener("click", () => {
+  const isMirrored = mirror.getAttribute("aria-pressed") !== "true";
+  store.set("mirrored", isMirrored);
+  showMirror(isMirrored);
+});
+showMirror(store.get("mirrored", true));
+
+// --- target and settings -----------------------------------------------------------------------------------------------
+
+function chooseActor(/** @type {string} */ name) {
+  choices.actor = name;
+  store.set("actor", name || undefined);
+  actors.select(name);
+  showTarget();
+}
+
+actors.addEventListener("choose", () => {
+  const name = actors.chosen;
+  chooseActor(name);
+  if (lifecycle.state === "live") lifecycle.session?.control.actor(name);
+  else if (lifecycle.state !== "idle" && ["unknown_actor", "actor_refused"].includes(lifecycle.failure?.code ?? "")) start();
+  else if (lifecycle.state === "connecting") start();
+});
+
+function showTarget() {
+  const { current } = actors;
+  find("target-name").textContent = current?.title ?? actors.chosen;
+  const poster = find("poster");
+  const url = current ? new URL(current.preview, document.baseURI).href : "";
+  if (url && poster.src !== url) poster.src = url;
+  poster.hidden = !url;
+}
+find("poster").addEventListener("error", () => (find("poster").hidden = true));
+
+controls.addEventListener("set", (event) => {
+  const { key, value } = /** @type {CustomEvent} */ (event).detail;
+  lifecycle.session?.control.set(key, value);
+});
+find("reset-all").addEventListener("click", () => controls.resetAll());
+
+async function loadLists() {
+  const get = async (/** @type {string} */ path) => (await fetch(new URL(path, document.baseURI), { cache: "no-store" })).json();
+  try {
+    const [known, declared] = await Promise.all([get("api/actors"), get("api/settings")]);
+    actors.load(known.actors, known.default);
+    controls.load(declared.settings);
+    actors.select(choices.actor || actors.fallback);
+    showTarget();
+  } catch {
+    // Without its lists the page can still start; they are read again with the first session.
+  }
+}
+
+// --- keyboard, leaving, arriving -----------------------------------------------------------------------------------------
+
+shortcuts.isOn = find("shortcuts-on").checked = store.get("shortcuts", true);
+find("shortcuts-on").addEventListener("change", () => {
+  shortcuts.isOn = find("shortcuts-on").checked;
+  store.set("shortcuts", shortcuts.isOn);
+});
+find("help").addEventListener("click", () => find("shortcuts").showModal());
+window.addEventListener("pagehide", () => lifecycle.stop());
+
+await Promise.all([loadLists(), listCameras()]);
+if (!window.isSecureContext || !navigator.mediaDevices) start();
+else if (query.get("autostart") === "1") start();
+else if (query.has("actor") && actors.list.length > 0 && !actors.current) start();

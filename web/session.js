@@ -1,0 +1,145 @@
+// @ts-check
+import { Control } from "./control.js";
+import { Failure } from "./errors.js";
+import { WhipResource } from "./whip.js";
+
+/** Enough for 640x480 at 30 to track by; more only fills queues. */
+const MAX_BITRATE = 2_000_000;
+/** VP8 costs the server least to decode and encode; H.264 next. */
+const CODEC_ORDER = ["video/vp8", "video/h264"];
+/** Host candidates come within a few ms; what comes later is trickled. */
+const GATHER_MS = 250;
+const CONNECT_TIMEOUT_MS = 15_000;
+
+/**
+ * One WebRTC session: the camera goes out and the target comes back on the same video line, beside the `control`
+ * data channel. Events: `stream` (detail: MediaStream), `lost` (the peer connection failed after it stood).
+ */
+export class Session extends EventTarget {
+  peer = new RTCPeerConnection();
+  control = new Control(this.peer.createDataChannel("control", { ordered: true }));
+  /** @type {WhipResource|null} */
+  #resource = null;
+  /** @type {RTCIceCandidate[]} */
+  #late = [];
+  #isClosed = false;
+
+  /** Resolves once media can flow.
+   * @param {MediaStreamTrack} track
+   * @param {string} actor - name, or "" for the server's default
+   * @param {AbortSignal} signal
+   * @throws {Failure} */
+  async connect(track, actor, signal) {
+    this.#prepare(track);
+    const endpoint = new URL("whip", document.baseURI);
+    endpoint.search = actor ? `?actor=${encodeURIComponent(actor)}` : "";
+    await this.peer.setLocalDescription();
+    await this.#gathered(signal);
+    const offer = /** @type {RTCSessionDescription} */ (this.peer.localDescription);
+    this.peer.addEventListener("icecandidate", (event) => this.#trickle(event.candidate));
+    const resource = await WhipResource.publish(endpoint, offer.sdp, signal);
+    // Closed while the answer was under way: the session on the server must not stay behind.
+    if (this.#isClosed) return void resource.delete();
+    this.#resource = resource;
+    this.#sendLate();
+    await this.peer.setRemoteDescription({ type: "answer", sdp: resource.answer });
+    await this.#tune();
+    await this.#connected(signal);
+  }
+
+  /** Send another camera on the same line, without a new negotiation.
+   * @param {MediaStreamTrack} track */
+  async setTrack(track) {
+    await this.peer.getSenders()[0]?.replaceTrack(track);
+  }
+
+  /** End the session here and on the server; also while the page goes away. */
+  close() {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.control.close();
+    this.peer.close();
+    void this.#resource?.delete();
+  }
+
+  /** @param {MediaStreamTrack} track */
+  #prepare(track) {
+    const transceiver = this.peer.addTransceiver(track, {
+      direction: "sendrecv",
+      sendEncodings: [{ maxBitrate: MAX_BITRATE }],
+    });
+    const stream = new MediaStream();
+    this.peer.addEventListener("track", (event) => {
+      stream.addTrack(event.track);
+      this.dispatchEvent(new CustomEvent("stream", { detail: stream }));
+    });
+    const codecs = RTCRtpReceiver.getCapabilities?.("video")?.codecs ?? [];
+    const rank = (/** @type {{mimeType: string}} */ codec) => (CODEC_ORDER.indexOf(codec.mimeType.toLowerCase()) + 3) % 3;
+    // rank: VP8 0, H.264 1, all others (with retransmission and error correction) 2.
+    transceiver.setCodecPreferences?.([...codecs].sort((a, b) => rank(a) - rank(b)));
+    // Hold no frame back for smoothness: freshness is what a puppeteer feels.
+    const receiver = /** @type {any} */ (transceiver.receiver);
+    if ("jitterBufferTarget" in receiver) receiver.jitterBufferTarget = 0;
+    else if ("playoutDelayHint" in receiver) receiver.playoutDelayHint = 0;
+  }
+
+  /** Keep the frame rate when bandwidth or CPU falls short; a browser without the wish ignores it. */
+  async #tune() {
+    const [sender] = this.peer.getSenders();
+    const parameters = /** @type {any} */ (sender.getParameters());
+    parameters.degradationPreference = "maintain-framerate";
+    await sender.setParameters(parameters).catch(() => undefined);
+  }
+
+  /** @param {AbortSignal} signal */
+  #gathered(signal) {
+    return new Promise((resolve, reject) => {
+      const done = () => this.peer.iceGatheringState === "complete" && resolve(undefined);
+      this.peer.addEventListener("icegatheringstatechange", done, { signal });
+      signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+      setTimeout(resolve, GATHER_MS);
+      done();
+    });
+  }
+
+  /** @param {AbortSignal} signal */
+  #connected(signal) {
+    return new Promise((resolve, reject) => {
+      const failed = () => reject(new Failure("connection_failed"));
+      const timer = setTimeout(failed, CONNECT_TIMEOUT_MS);
+      const check = () => {
+        const state = this.peer.connectionState;
+        if (state === "connected") resolve(undefined);
+        else if (state === "failed") failed();
+        else return;
+        clearTimeout(timer);
+        this.peer.removeEventListener("connectionstatechange", check);
+        this.peer.addEventListener("connectionstatechange", () => {
+          if (this.peer.connectionState === "failed") this.dispatchEvent(new Event("lost"));
+        });
+      };
+      this.peer.addEventListener("connectionstatechange", check);
+      signal.addEventListener("abort", () => (clearTimeout(timer), reject(signal.reason)), { once: true });
+      check();
+    });
+  }
+
+  /** Collect candidates that come together into one `PATCH`; null is the end of candidates.
+   * @param {RTCIceCandidate|null} candidate */
+  #trickle(candidate) {
+    if (candidate?.candidate) this.#late.push(candidate);
+    setTimeout(() => this.#sendLate(), 20);
+  }
+
+  #sendLate() {
+    if (!this.#resource || this.#isClosed || this.#late.length === 0) return;
+    const sdp = this.peer.localDescription?.sdp ?? "";
+    const line = (/** @type {string} */ name) => sdp.match(new RegExp(`^a=${name}:.*$`, "m"))?.[0].trim() ?? "";
+    const fragment = [line("ice-ufrag"), line("ice-pwd")];
+    for (const { sdpMid, sdpMLineIndex, candidate } of this.#late) {
+      fragment.push(sdp.match(/^m=.*$/gm)?.[sdpMLineIndex ?? 0].trim() ?? "", `a=mid:${sdpMid}`, `a=${candidate}`);
+    }
+    this.#late = [];
+    void this.#resource.trickle(fragment.join("\r\n") + "\r\n");
+  }
+}
