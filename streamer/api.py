@@ -1,0 +1,96 @@
+"""What can be asked over HTTP beside WHIP: actors, sessions, settings, health, metrics."""
+
+from __future__ import annotations
+
+import asyncio
+from importlib import metadata
+
+from aiohttp import web
+
+from streamer.clock import NS_PER_S
+from streamer.errors import ServiceError
+from streamer.keys import CLOCK, CONFIG, LOBBY, METER, STARTED_NS, TARGETS
+from streamer.metrics import prometheus_text
+from streamer.settings import SettingsTable
+from streamer.targets import unknown_actor
+
+
+def version() -> str:
+    """Return the installed version, or `unknown` in a bare checkout."""
+    try:
+        return metadata.version("reenact")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _uptime_s(app: web.Application) -> float:
+    return (app[CLOCK].monotonic_ns() - app[STARTED_NS]) / NS_PER_S
+
+
+async def health(request: web.Request) -> web.Response:
+    """`GET /healthz`."""
+    return web.json_response(
+        {
+            "status": "ok",
+            "version": version(),
+            "uptime_s": round(_uptime_s(request.app), 3),
+            "sessions": len(request.app[LOBBY].sessions),
+        }
+    )
+
+
+async def actors(request: web.Request) -> web.Response:
+    """`GET /api/actors`."""
+    cards = await asyncio.to_thread(request.app[TARGETS].cards)
+    return web.json_response(
+        {"actors": [card.as_json() for card in cards], "default": request.app[CONFIG].engine.actor}
+    )
+
+
+async def preview(request: web.Request) -> web.FileResponse:
+    """`GET /api/actors/{name}/preview.webp`."""
+    name = request.match_info["name"]
+    cards = await asyncio.to_thread(request.app[TARGETS].cards)
+    card = next((card for card in cards if card.name == name), None)
+    if card is None:
+        raise unknown_actor(name, [card.name for card in cards])
+    if card.preview_path is None or not card.preview_path.is_file():
+        raise ServiceError(404, "not_found", f"The actor {name!r} has no preview.")
+    return web.FileResponse(card.preview_path, headers={"Content-Type": "image/webp"})
+
+
+async def sessions(request: web.Request) -> web.Response:
+    """`GET /api/sessions`."""
+    return web.json_response(
+        {
+            "max_sessions": request.app[CONFIG].server.max_sessions,
+            "sessions": [session.describe() for session in request.app[LOBBY].sessions],
+        }
+    )
+
+
+async def settings(request: web.Request) -> web.Response:
+    """`GET /api/settings`: what a new session starts with."""
+    return web.json_response({"settings": SettingsTable(request.app[CONFIG].settings).describe()})
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """`GET /metrics`."""
+    text = prometheus_text(
+        request.app[METER],
+        sessions=len(request.app[LOBBY].sessions),
+        max_sessions=request.app[CONFIG].server.max_sessions,
+        uptime_s=_uptime_s(request.app),
+        version=version(),
+    )
+    return web.Response(body=text.encode(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+
+
+ROUTES = [
+    web.get("/healthz", health),
+    web.get("/api/actors", actors),
+    web.get("/api/actors/{name}/preview.webp", preview),
+    web.get("/api/sessions", sessions),
+    web.get("/api/settings", settings),
+    web.get("/metrics", metrics),
+]

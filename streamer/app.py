@@ -1,0 +1,141 @@
+"""The HTTP application: routes, the page, the lifetime of everything behind them, and what is refused at the door."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from streamer import api, whip
+from streamer.clock import Clock, SystemClock
+from streamer.config import Config
+from streamer.errors import ServiceError
+from streamer.keys import CLOCK, CONFIG, LOBBY, METER, STARTED_NS, TARGETS
+from streamer.lobby import Lobby
+from streamer.metrics import Meter
+from streamer.offer import MAX_SDP_BYTES
+from streamer.targets import ReenactorFactory, Targets
+from streamer.worker import Workers
+
+logger = logging.getLogger(__name__)
+
+WEB_FOLDER = Path(__file__).resolve().parents[1] / "web"
+
+SECURITY_HEADERS = {
+    # Everything comes from here; the page has no inline script. WebRTC media needs no permission of its own.
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob: mediastream:; "
+    "style-src 'self' 'unsafe-inline'; object-src 'none'; base-uri 'none'; form-action 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def error_response(error: ServiceError) -> web.Response:
+    """Return `{"error": {"code", "message"}}`."""
+    headers = {"Retry-After": str(error.retry_after_s)} if error.retry_after_s is not None else None
+    body = {"error": {"code": error.code, "message": error.message}}
+    return web.json_response(body, status=error.status, headers=headers)
+
+
+@web.middleware
+async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer every refusal as JSON, whoever raised it."""
+    try:
+        return await handler(request)
+    except ServiceError as error:
+        return error_response(error)
+    except web.HTTPNotFound:
+        return error_response(ServiceError(404, "not_found", f"There is nothing at {request.path}."))
+    except web.HTTPMethodNotAllowed as error:
+        response = error_response(ServiceError(405, "method_not_allowed", f"{request.path} knows no {error.method}."))
+        response.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
+        return response
+    except web.HTTPException:
+        raise
+    except Exception:  # The edge of a request.
+        logger.exception("%s %s failed", request.method, request.path)
+        return error_response(ServiceError(500, "server_error", "The server failed at this request; see its log."))
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _host_of(netloc: str) -> str:
+    return (urlsplit(f"//{netloc}").hostname or "").lower()
+
+
+@web.middleware
+async def guard_origin(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse other sites: foreign origins, and names that were bent to point at a local server (DNS rebinding)."""
+    host = request.headers.get("Host", "")
+    if _is_loopback(request.app[CONFIG].server.host) and not _is_loopback(_host_of(host)):
+        raise ServiceError(403, "forbidden_host", "This server answers to localhost only.")
+    origin = request.headers.get("Origin")
+    if request.method not in ("GET", "HEAD") and origin is not None and urlsplit(origin).netloc != host:
+        raise ServiceError(403, "forbidden_origin", "Another site may not use this server.")
+    return await handler(request)
+
+
+async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Set the security headers; let browsers ask for every file again, as there is no build that renames them."""
+    for name, value in SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
+    response.headers.setdefault("Cache-Control", "no-cache" if request.path.startswith("/web/") else "no-store")
+
+
+async def page(_: web.Request) -> web.FileResponse:
+    """`GET /`: the page."""
+    index = WEB_FOLDER / "index.html"
+    if not index.is_file():
+        raise ServiceError(404, "not_found", "The page is not installed: web/index.html is missing.")
+    return web.FileResponse(index, headers={"Cache-Control": "no-cache"})
+
+
+def create_app(
+    config: Config,
+    *,
+    targets: Targets,
+    reenactor_factory: ReenactorFactory | None = None,
+    clock: Clock | None = None,
+    is_preparing: bool = True,
+) -> web.Application:
+    """Make the application; nothing runs until it is started.
+
+    `reenactor_factory` (else `targets.open`) makes the reenactors, in the inference threads; `is_preparing` warms one
+    up for the default actor at start, so that the first session finds it ready.
+    """
+    app = web.Application(middlewares=[answer_errors, guard_origin], client_max_size=MAX_SDP_BYTES)
+    app[CONFIG] = config
+    app[TARGETS] = targets
+    app[CLOCK] = clock or SystemClock()
+    app[METER] = Meter(app[CLOCK])
+    app[STARTED_NS] = app[CLOCK].monotonic_ns()
+    workers = Workers(reenactor_factory or targets.open, clock=app[CLOCK], longest_side=config.media.longest_side_px)
+    app[LOBBY] = Lobby(config, workers, clock=app[CLOCK], meter=app[METER])
+
+    async def run_lobby(app: web.Application) -> AsyncIterator[None]:
+        if is_preparing:
+            workers.prepare(config.engine.actor)
+        yield
+        await app[LOBBY].shut()
+
+    app.cleanup_ctx.append(run_lobby)
+    app.on_response_prepare.append(add_headers)
+    app.add_routes([web.get("/", page), *api.ROUTES, *whip.ROUTES])
+    if WEB_FOLDER.is_dir():
+        app.router.add_static("/web/", WEB_FOLDER)
+    return app

@@ -1,0 +1,150 @@
+"""The data channel `control`: JSON messages of the page, parsed into commands, and the messages of the server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn, Protocol
+
+from streamer.errors import MessageError
+from streamer.metrics import STAGES, Snapshot
+from streamer.packets import FaceState
+from streamer.pipeline import EngineInfo
+from streamer.settings import Scalar
+
+LABEL = "control"
+MAX_MESSAGE_CHARS = 4096
+MAX_BUFFERED_BYTES = 64 * 1024
+"""Statistics for a page that no longer reads are thrown away beyond this."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetValue:
+    """Change one live setting."""
+
+    key: str
+    value: object
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrate:
+    """Take the source's face as neutral for the next second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """Forget everything about the source."""
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchActor:
+    """Animate another target."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Answer at once, with the page's own time `t`."""
+
+    t: float
+
+
+Command = SetValue | Calibrate | Reset | SwitchActor | Ping
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def parse_message(message: str | bytes) -> Command:
+    """Read one message of the page; raise `MessageError` naming the field at fault."""
+    if isinstance(message, bytes) or len(message) > MAX_MESSAGE_CHARS:
+        raise MessageError("bad_message", f"A message must be text of at most {MAX_MESSAGE_CHARS} characters.")
+    try:
+        fields = json.loads(message, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise MessageError("bad_message", "The message is not JSON.") from error
+    if not isinstance(fields, dict):
+        raise MessageError("bad_message", "The message is not a JSON object.")
+    kind = fields.pop("type", None)
+    command = _command(kind, fields)
+    if fields:
+        raise MessageError("bad_message", f"{kind}: unknown field {sorted(fields)[0]!r}")
+    return command
+
+
+def _command(kind: object, fields: dict[str, object]) -> Command:
+    """Build the command of type `kind`, taking its fields out of `fields`."""
+    if kind == "set":
+        key = _take(fields, "key", str, "set")
+        if "value" not in fields:
+            raise MessageError("bad_message", "set: the field 'value' is missing")
+        return SetValue(key, fields.pop("value"))
+    if kind == "calibrate":
+        return Calibrate()
+    if kind == "reset":
+        return Reset()
+    if kind == "actor":
+        return SwitchActor(_take(fields, "name", str, "actor"))
+    if kind == "ping":
+        return Ping(_take(fields, "t", (int, float), "ping"))
+    raise MessageError("bad_message", f"type: expected set, calibrate, reset, actor or ping, got {kind!r}")
+
+
+def _take(fields: dict[str, object], name: str, kind: Any, message: str) -> Any:  # noqa: ANN401 - the type is `kind`
+    value = fields.pop(name, None)
+    if not isinstance(value, kind) or isinstance(value, bool):
+        wanted = "a word" if kind is str else "a number"
+        raise MessageError("bad_message", f"{message}: the field {name!r} must be {wanted}, got {value!r}")
+    return value
+
+
+def hello(session: str, info: EngineInfo, settings: Mapping[str, Scalar]) -> dict[str, object]:
+    """Say what runs; also sent after a switch of the actor."""
+    return {
+        "type": "hello",
+        "session": session,
+        "actor": info.actor,
+        "engine": info.engine,
+        "engine_reason": info.engine_reason,
+        "resolution": info.resolution,
+        "settings": dict(settings),
+    }
+
+
+def stats(snapshot: Snapshot, face: FaceState, rtp_offset: int | None) -> dict[str, object]:
+    """Say how it goes. `rtp_offset` is what to add to a source's RTP timestamp for its answer's, modulo 2**32."""
+    medians = {name: summary.p50 for name, summary in snapshot.stages.items()}
+    return {
+        "type": "stats",
+        "fps_in": round(snapshot.fps_in, 2),
+        "fps_out": round(snapshot.fps_out, 2),
+        "stages_ms": {name: round(medians.get(name, 0.0), 3) for name in STAGES},
+        "age_ms": {"p50": round(snapshot.age.p50, 3), "p95": round(snapshot.age.p95, 3)},
+        "dropped": {"ingest": 0, "egress": 0} | snapshot.dropped,
+        "face": face.face,
+        "num_faces": face.num_faces,
+        "confidence": round(face.confidence, 3),
+        "is_calibrating": face.is_calibrating,
+        "rtp_offset": rtp_offset,
+    }
+
+
+class Channel(Protocol):
+    """The part of `aiortc.RTCDataChannel` in use."""
+
+    @property
+    def readyState(self) -> str: ...  # noqa: D102, N802
+    @property
+    def bufferedAmount(self) -> int: ...  # noqa: D102, N802
+    def send(self, data: bytes | str) -> None: ...  # noqa: D102
+
+
+def send(channel: Channel | None, message: Mapping[str, object]) -> bool:
+    """Send one message; False if nobody can be told."""
+    if channel is None or channel.readyState != "open" or channel.bufferedAmount > MAX_BUFFERED_BYTES:
+        return False
+    channel.send(json.dumps(message, separators=(",", ":")))
+    return True

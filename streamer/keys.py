@@ -1,0 +1,18 @@
+"""What the handlers find in the application: no module of the streamer has globals."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from streamer.clock import Clock
+from streamer.config import Config
+from streamer.lobby import Lobby
+from streamer.metrics import Meter
+from streamer.targets import Targets
+
+CONFIG: web.AppKey[Config] = web.AppKey("config", Config)
+CLOCK: web.AppKey[Clock] = web.AppKey("clock", Clock)
+TARGETS: web.AppKey[Targets] = web.AppKey("targets", Targets)
+LOBBY: web.AppKey[Lobby] = web.AppKey("lobby", Lobby)
+METER: web.AppKey[Meter] = web.AppKey("meter", Meter)
+STARTED_NS: web.AppKey[int] = web.AppKey("started_ns", int)

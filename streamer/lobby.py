@@ -1,0 +1,118 @@
+"""Who gets a place: sessions are admitted, replaced and ended here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from streamer.clock import NS_PER_S, Clock
+from streamer.config import Config
+from streamer.errors import ServiceError
+from streamer.metrics import Meter
+from streamer.offer import Offer
+from streamer.session import Reason, Session
+from streamer.worker import Workers
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER_S = 3
+SHUTDOWN_S = 2.5
+"""Sessions and threads get this long together; then the process goes on without them."""
+
+
+class Lobby:
+    """The server's sessions. All methods run on the event loop."""
+
+    def __init__(self, config: Config, workers: Workers, *, clock: Clock, meter: Meter) -> None:
+        """Admit `config.server.max_sessions` sessions at a time, each served by one of `workers`."""
+        self._config = config
+        self._workers = workers
+        self._clock = clock
+        self._meter = meter
+        self._sessions: dict[str, Session] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self._is_shut = False
+
+    @property
+    def sessions(self) -> list[Session]:
+        """The sessions that hold a place, oldest first."""
+        return list(self._sessions.values())
+
+    def find(self, session_id: str) -> Session:
+        """Return a session; raise `ServiceError` `not_found` (404)."""
+        session = self._sessions.get(session_id)
+        if session is None:
+            raise ServiceError(404, "not_found", "There is no such session; it may have ended.")
+        return session
+
+    async def admit(self, offer: Offer, *, actor: str, client: str = "") -> tuple[Session, str]:
+        """Make a session for `offer`; return it with the SDP answer.
+
+        Raises `ServiceError` `session_full` (503). A page that comes back under the same `client` name replaces its
+        own earlier session; a full server gives the place of a silent source to a new one.
+        """
+        self._make_room(client)
+        session = Session(
+            actor=actor,
+            client=client,
+            settings=self._config.settings,
+            media=self._config.media,
+            clock=self._clock,
+            meter=Meter(self._clock, self._meter),
+            on_over=self.end,
+        )
+        self._sessions[session.id] = session
+        try:
+            answer = await session.accept(offer)
+        except BaseException:
+            self.end(session, "failed")
+            raise
+        self._workers.serve(session.pipeline)
+        return session, answer
+
+    def _make_room(self, client: str) -> None:
+        if self._is_shut:
+            raise ServiceError(503, "session_full", "The server is shutting down.", retry_after_s=RETRY_AFTER_S)
+        for session in self.sessions:
+            if client and session.client == client:
+                self.end(session, "replaced")
+        if len(self._sessions) < self._config.server.max_sessions:
+            return
+        silent = [session for session in self.sessions if session.is_replaceable]
+        if silent:
+            self.end(max(silent, key=lambda session: session.silence_s), "replaced")
+            return
+        used = self._config.server.max_sessions
+        sentence = "Another source is using this server" if used == 1 else f"All {used} places of this server are taken"
+        raise ServiceError(503, "session_full", f"{sentence}; try again later.", retry_after_s=RETRY_AFTER_S)
+
+    def end(self, session: Session, reason: Reason) -> None:
+        """End `session`: its place is free at once, the rest follows in a task of its own."""
+        if self._sessions.pop(session.id, None) is None:
+            return
+        session.leave()
+        task = asyncio.create_task(session.close(reason), name=f"close-{session.id[:6]}")
+        self._closing.add(task)
+        task.add_done_callback(self._on_closed)
+
+    def _on_closed(self, task: asyncio.Task[None]) -> None:
+        self._closing.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("a session did not close cleanly", exc_info=error)
+
+    async def shut(self) -> bool:
+        """End every session and every inference thread; False if something would not end in time."""
+        self._is_shut = True
+        start_ns = self._clock.monotonic_ns()
+        for session in self.sessions:
+            self.end(session, "shutdown")
+        self._workers.stop()
+        pending: set[Any] = set()
+        if self._closing:
+            _, pending = await asyncio.wait(self._closing, timeout=SHUTDOWN_S)
+        left_s = max(0.1, SHUTDOWN_S - (self._clock.monotonic_ns() - start_ns) / NS_PER_S)
+        has_ended = await asyncio.to_thread(self._workers.join, left_s)
+        if not has_ended:
+            logger.warning("an inference thread did not end in time")
+        return has_ended and not pending

@@ -1,0 +1,73 @@
+"""What travels through the pipeline. Every packet carries `seq`, `pts`, `time_base` and `captured_ns` to the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+
+VIDEO_TIME_BASE = Fraction(1, 90_000)
+"""Time base of RTP video."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncodedFrame:
+    """One frame as it came off the network, complete but not decoded."""
+
+    seq: int
+    """Count of frames released by the jitter buffer, from 0."""
+    pts: int
+    """Presentation time in `time_base`, 0 at the session's first frame; RTP wrap-around undone."""
+    time_base: Fraction
+    captured_ns: int
+    """`Clock` time at which the frame's first packet arrived here."""
+    codec: str
+    """`VP8` or `H264`."""
+    data: bytes
+    """The codec's bitstream (Annex B for H.264)."""
+    is_key: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceFrame:
+    """One decoded picture of the source actor."""
+
+    seq: int
+    pts: int
+    time_base: Fraction
+    captured_ns: int
+    decoded_ns: int
+    """`Clock` time at which decoding ended; the wait for the inference thread starts here."""
+    decode_ms: float
+    picture: av.VideoFrame
+    """Still in the decoder's pixel format: frames that are displaced are never converted."""
+
+    @property
+    def time_s(self) -> float:
+        """Presentation time in seconds."""
+        return float(self.pts * self.time_base)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TargetFrame:
+    """One picture of the target actor, made from the source frame of the same `seq`."""
+
+    seq: int
+    pts: int
+    time_base: Fraction
+    captured_ns: int
+    picture: av.VideoFrame
+    """RGB; its `pts` and `time_base` are the packet's."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FaceState:
+    """What the tracker said of the newest frame, for the page."""
+
+    face: str = "absent"
+    """`tracked`, `holding`, `easing` or `absent`."""
+    num_faces: int = 0
+    confidence: float = 0.0
+    """0..1."""
+    is_calibrating: bool = False

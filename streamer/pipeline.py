@@ -1,0 +1,191 @@
+"""The topology of a session, and nothing else.
+
+Packets -> `Ingest` (event loop, then decode thread) -> source slot -> inference thread (`streamer.worker`) -> target
+slot -> `TargetTrack` (event loop) -> encoder (executor) -> packets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from streamer.clock import Clock, elapsed_ms
+from streamer.ingest import Ingest
+from streamer.metrics import AGE, Meter
+from streamer.packets import FaceState, SourceFrame, TargetFrame
+from streamer.slots import LatestSlot, LoopSlot
+from streamer.tracks import TargetTrack
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineInfo:
+    """What runs, as told to the page."""
+
+    actor: str
+    engine: str
+    engine_reason: str
+    resolution: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Order:
+    """Everything the page asked for since the last frame."""
+
+    settings: Any = None
+    """The whole settings, or None if unchanged."""
+    actor: str | None = None
+    is_calibration: bool = False
+    is_reset: bool = False
+
+
+class Orders:
+    """Wishes of the page for the inference thread. They merge, so they need no queue and none is lost."""
+
+    def __init__(self, settings: Any, wake: Callable[[], None]) -> None:  # noqa: ANN401 - the targets' settings type
+        """Start with `settings` to be applied; call `wake` when there is something new."""
+        self._lock = threading.Lock()
+        self._wake = wake
+        self._settings = settings
+        self._pending = Order(settings=settings)
+
+    @property
+    def settings(self) -> Any:  # noqa: ANN401
+        """The newest settings."""
+        return self._settings
+
+    def apply(self, settings: Any) -> None:  # noqa: ANN401
+        """Ask for other settings."""
+        self._settings = settings
+        self._merge(settings=settings)
+
+    def switch(self, actor: str) -> None:
+        """Ask for another actor."""
+        self._merge(actor=actor)
+
+    def calibrate(self) -> None:
+        """Ask for a new neutral pose."""
+        self._merge(is_calibration=True)
+
+    def reset(self) -> None:
+        """Ask to forget everything about the source."""
+        self._merge(is_reset=True)
+
+    def take(self) -> Order:
+        """Return what was asked for since the last call."""
+        with self._lock:
+            order, self._pending = self._pending, Order()
+            return order
+
+    def _merge(
+        self,
+        *,
+        settings: Any = None,  # noqa: ANN401
+        actor: str | None = None,
+        is_calibration: bool = False,
+        is_reset: bool = False,
+    ) -> None:
+        with self._lock:
+            old = self._pending
+            self._pending = Order(
+                settings=old.settings if settings is None else settings,
+                actor=old.actor if actor is None else actor,
+                is_calibration=old.is_calibration or is_calibration,
+                is_reset=old.is_reset or is_reset,
+            )
+        self._wake()
+
+
+class PipelineListener(Protocol):
+    """Who is told of what happens in the inference thread; called on the event loop."""
+
+    def on_engine(self, info: EngineInfo) -> None:
+        """Hear that an actor is loaded and warm; also after a switch."""
+        ...
+
+    def on_refused(self, code: str, message: str) -> None:
+        """Hear that a wish of the page could not be met; the session goes on."""
+        ...
+
+    def on_failed(self, code: str, message: str) -> None:
+        """Hear that the session cannot go on."""
+        ...
+
+
+class Pipeline:
+    """The slots and stages of one session, and how they are joined."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        actor: str,
+        settings: Any,  # noqa: ANN401
+        loop: asyncio.AbstractEventLoop,
+        clock: Clock,
+        meter: Meter,
+        listener: PipelineListener,
+    ) -> None:
+        """Join the stages of session `name`; nothing runs before `connect_source` and a worker."""
+        self.actor = actor
+        self.meter = meter
+        self.face = FaceState()
+        self._name = name
+        self._loop = loop
+        self._clock = clock
+        self._listener = listener
+        self.source: LatestSlot[SourceFrame] = LatestSlot(lambda: meter.drop("ingest"))
+        self.target: LoopSlot[TargetFrame] = LoopSlot(loop, lambda: meter.drop("egress"))
+        self.orders = Orders(settings, self.source.wake)
+        self.track = TargetTrack(self.target, self._on_sent)
+        self.ingest: Ingest | None = None
+        self.last_sent: TargetFrame | None = None
+
+    @property
+    def is_closed(self) -> bool:
+        """True once `close` was called."""
+        return self.source.is_closed
+
+    def connect_source(self, codecs: Mapping[int, str]) -> Ingest:
+        """Make and start the stage that decodes payload types `codecs`."""
+        self.ingest = Ingest(self.source, codecs=codecs, clock=self._clock, meter=self.meter, name=self._name)
+        self.ingest.start()
+        return self.ingest
+
+    def close(self) -> None:
+        """Release every thread and task that waits in the pipeline; `join` waits for the decoder's."""
+        if self.ingest is not None:
+            self.ingest.close()
+        self.source.close()
+        self.target.close()
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the decoder thread; False if it still runs. Blocks."""
+        return self.ingest is None or self.ingest.join(timeout_s)
+
+    def announce(self, info: EngineInfo) -> None:
+        """Tell the listener, from the inference thread, that an actor is ready."""
+        self.actor = info.actor
+        self._tell(self._listener.on_engine, info)
+
+    def refuse(self, code: str, message: str) -> None:
+        """Tell the listener, from the inference thread, that a wish is refused."""
+        self._tell(self._listener.on_refused, code, message)
+
+    def fail(self, code: str, message: str) -> None:
+        """Tell the listener, from the inference thread, that this is the end."""
+        self._tell(self._listener.on_failed, code, message)
+
+    def _tell(self, callback: Callable[..., None], *args: object) -> None:
+        try:
+            self._loop.call_soon_threadsafe(callback, *args)
+        except RuntimeError:
+            # The loop has ended: nobody is left to be told.
+            pass
+
+    def _on_sent(self, frame: TargetFrame) -> None:
+        self.last_sent = frame
+        self.meter.count("sent")
+        self.meter.time(AGE, elapsed_ms(frame.captured_ns, self._clock.monotonic_ns()))

@@ -1,0 +1,246 @@
+"""The inference thread: it owns one warm reenactor and serves one pipeline after the other with it.
+
+A reenactor is kept between sessions, so that after a page reload the first frame does not wait for a compiler.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from streamer.clock import Clock, elapsed_ms
+from streamer.errors import ServiceError
+from streamer.packets import FaceState, SourceFrame, TargetFrame
+from streamer.pipeline import EngineInfo, Orders, Pipeline
+from streamer.pixels import RgbConverter, to_picture
+from streamer.slots import BoundedFifo
+from streamer.targets import Reenactor, ReenactorFactory
+
+logger = logging.getLogger(__name__)
+
+MAX_FAILURES = 15
+"""Frames in a row that may fail before the session ends: half a second at 30 fps."""
+
+
+class InferenceWorker:
+    """One thread, one reenactor, one pipeline at a time."""
+
+    def __init__(self, factory: ReenactorFactory, *, clock: Clock, longest_side: int, name: str) -> None:
+        """Make reenactors with `factory`, in the thread `name`; scale sources down to `longest_side` pixels."""
+        self._factory = factory
+        self._clock = clock
+        self._converter = RgbConverter(longest_side)
+        self._jobs: BoundedFifo[Pipeline | str] = BoundedFifo(2)
+        self._reenactor: Reenactor | None = None
+        self._actor = ""
+        self._pipeline: Pipeline | None = None
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    @property
+    def actor(self) -> str:
+        """Name of the actor that is loaded, or empty."""
+        return self._actor
+
+    @property
+    def is_free(self) -> bool:
+        """True if no live pipeline holds the worker."""
+        return self._pipeline is None or self._pipeline.is_closed
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def prepare(self, actor: str) -> None:
+        """Load and warm up `actor` before a session asks for it."""
+        self._jobs.offer(actor)
+
+    def serve(self, pipeline: Pipeline) -> None:
+        """Serve `pipeline` until it is closed; the worker must be free."""
+        assert self.is_free
+        self._pipeline = pipeline
+        if not self._jobs.offer(pipeline):
+            # Only pipelines that closed before their turn can fill the queue; they need no turn.
+            self._jobs.clear()
+            self._jobs.offer(pipeline)
+
+    def stop(self) -> None:
+        """Tell the thread to end once its pipeline is closed; `join` waits for it."""
+        self._jobs.close()
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the thread; False if it still runs."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while (job := self._jobs.take()) is not None:
+            try:
+                if isinstance(job, str):
+                    self._open(job)
+                elif not job.is_closed:
+                    self._serve(job)
+            except ServiceError as error:
+                self._refuse(job, error.code, error.message)
+            except Exception as error:  # The edge of a session: the thread lives on for the next one.
+                logger.exception("the engine failed")
+                self._discard()
+                self._refuse(job, "engine_failed", f"The engine failed: {error}")
+        self._discard()
+
+    def _refuse(self, job: Pipeline | str, code: str, message: str) -> None:
+        if isinstance(job, Pipeline):
+            job.fail(code, message)
+        else:
+            logger.error("actor %s could not be prepared: %s", job, message)
+
+    def _open(self, actor: str) -> Reenactor:
+        """Return the warm reenactor of `actor`, made now if another one is loaded."""
+        if self._reenactor is not None and self._actor == actor:
+            return self._reenactor
+        start_ns = self._clock.monotonic_ns()
+        reenactor = self._factory(actor)
+        try:
+            reenactor.warm_up()
+        except BaseException:
+            reenactor.close()
+            raise
+        self._discard()
+        self._reenactor, self._actor = reenactor, actor
+        seconds = elapsed_ms(start_ns, self._clock.monotonic_ns()) / 1e3
+        logger.info(
+            "actor %s is ready: %s (%s), %.1f s", actor, reenactor.engine_name, reenactor.engine_reason, seconds
+        )
+        return reenactor
+
+    def _discard(self) -> None:
+        reenactor, self._reenactor, self._actor = self._reenactor, None, ""
+        if reenactor is not None:
+            reenactor.close()
+
+    def _serve(self, pipeline: Pipeline) -> None:
+        reenactor = self._open(pipeline.actor)
+        reenactor.reset()
+        self._announce(pipeline, reenactor)
+        failures = 0
+        while not pipeline.is_closed:
+            frame = pipeline.source.take()
+            reenactor = self._obey(pipeline.orders, pipeline, reenactor)
+            if frame is None:
+                continue
+            try:
+                self._reenact(frame, pipeline, reenactor)
+                failures = 0
+            except Exception:  # The edge of a frame: count, log once, go on.
+                failures += 1
+                pipeline.meter.drop("failed")
+                if failures == 1:
+                    logger.exception("frame %s failed", frame.seq)
+                if failures >= MAX_FAILURES:
+                    self._discard()
+                    pipeline.fail("engine_failed", f"The engine failed on {failures} frames in a row.")
+                    return
+        reenactor.reset()
+
+    def _announce(self, pipeline: Pipeline, reenactor: Reenactor) -> None:
+        pipeline.announce(
+            EngineInfo(
+                actor=self._actor,
+                engine=reenactor.engine_name,
+                engine_reason=reenactor.engine_reason,
+                resolution=reenactor.resolution,
+            )
+        )
+
+    def _obey(self, orders: Orders, pipeline: Pipeline, reenactor: Reenactor) -> Reenactor:
+        """Do what the page asked for since the last frame."""
+        wanted = orders.take()
+        if wanted.actor is not None and wanted.actor != self._actor:
+            try:
+                reenactor = self._open(wanted.actor)
+                self._apply(reenactor.apply, orders.settings)
+                self._announce(pipeline, reenactor)
+            except ServiceError as error:
+                pipeline.refuse(error.code, error.message)
+            except Exception as error:
+                logger.exception("actor %s could not be loaded", wanted.actor)
+                pipeline.refuse("engine_failed", f"The actor {wanted.actor!r} could not be loaded: {error}")
+        self._apply(reenactor.apply, wanted.settings)
+        if wanted.is_reset:
+            reenactor.reset()
+        if wanted.is_calibration:
+            reenactor.calibrate()
+        return reenactor
+
+    def _apply(self, apply: Callable[[object], None], settings: object) -> None:
+        if settings is not None:
+            apply(settings)
+
+    def _reenact(self, frame: SourceFrame, pipeline: Pipeline, reenactor: Reenactor) -> None:
+        """Turn one source frame into one target frame and report on it."""
+        meter, start_ns = pipeline.meter, self._clock.monotonic_ns()
+        image = self._converter.to_rgb(frame.picture)
+        converted_ns = self._clock.monotonic_ns()
+        result = reenactor.process(image, frame.time_s)
+        picture = to_picture(result.image, frame.pts, frame.time_base)
+        pipeline.target.put(
+            TargetFrame(
+                seq=frame.seq,
+                pts=frame.pts,
+                time_base=frame.time_base,
+                captured_ns=frame.captured_ns,
+                picture=picture,
+            )
+        )
+        meter.count("generated")
+        meter.time("decode", frame.decode_ms + elapsed_ms(start_ns, converted_ns))
+        meter.time("queue", elapsed_ms(frame.decoded_ns, start_ns))
+        for stage, ms in result.stages_ms.items():
+            meter.time(stage, ms)
+        pipeline.face = FaceState(
+            face=result.state,
+            num_faces=result.num_faces,
+            confidence=result.confidence,
+            is_calibrating=result.is_calibrating,
+        )
+
+
+class Workers:
+    """The inference threads of the server: as many as sessions, made when they are needed."""
+
+    def __init__(self, factory: ReenactorFactory, *, clock: Clock, longest_side: int) -> None:
+        """See `InferenceWorker`."""
+        self._factory = factory
+        self._clock = clock
+        self._longest_side = longest_side
+        self._workers: list[InferenceWorker] = []
+
+    def prepare(self, actor: str) -> None:
+        """Make one worker with a warm `actor`, for the first session to find."""
+        self._add().prepare(actor)
+
+    def serve(self, pipeline: Pipeline) -> None:
+        """Give `pipeline` a thread: best one that has its actor loaded."""
+        free = [worker for worker in self._workers if worker.is_free]
+        fitting = [worker for worker in free if worker.actor == pipeline.actor]
+        worker = next(iter([*fitting, *free]), None) or self._add()
+        worker.serve(pipeline)
+
+    def _add(self) -> InferenceWorker:
+        name = f"inference-{len(self._workers)}"
+        worker = InferenceWorker(self._factory, clock=self._clock, longest_side=self._longest_side, name=name)
+        self._workers.append(worker)
+        worker.start()
+        return worker
+
+    def stop(self) -> None:
+        """Tell every thread to end."""
+        for worker in self._workers:
+            worker.stop()
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for every thread, `timeout_s` in all; False if one still runs. Blocks."""
+        deadline_ns = self._clock.monotonic_ns() + int(timeout_s * 1e9)
+        results = [worker.join(max(0.0, (deadline_ns - self._clock.monotonic_ns()) / 1e9)) for worker in self._workers]
+        return all(results)

@@ -1,0 +1,168 @@
+"""An aiortc page: a camera with the frame number drawn into its pixels, and a viewer that reads it back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import av
+import numpy as np
+from aiohttp import ClientSession
+from aiohttp.test_utils import TestServer
+from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc.mediastreams import MediaStreamError
+from numpy.typing import NDArray
+
+BITS = 16
+CELL = 16
+
+
+def draw_number(image: NDArray[np.uint8], number: int) -> None:
+    """Write `number` as black and white cells into the upper left corner."""
+    for bit in range(BITS):
+        row, column = divmod(bit, 8)
+        image[row * CELL : (row + 1) * CELL, column * CELL : (column + 1) * CELL] = 255 * (number >> bit & 1)
+
+
+def read_number(image: NDArray[np.uint8]) -> int:
+    """Read the number that `draw_number` wrote, through a lossy codec."""
+    number = 0
+    for bit in range(BITS):
+        row, column = divmod(bit, 8)
+        cell = image[row * CELL + 4 : (row + 1) * CELL - 4, column * CELL + 4 : (column + 1) * CELL - 4]
+        number |= int(cell.mean() > 127) << bit
+    return number
+
+
+class NumberedCamera(MediaStreamTrack):
+    """A camera at `fps` whose frame `n` shows the number `n`."""
+
+    kind = "video"
+
+    def __init__(self, fps: float = 30.0, size: tuple[int, int] = (320, 240), num_frames: int | None = None) -> None:
+        super().__init__()
+        self.fps = fps
+        self.size = size
+        self.num_frames = num_frames
+        self.number = 0
+        self.sent_s: dict[int, float] = {}
+        self._start_s: float | None = None
+
+    async def recv(self) -> av.VideoFrame:
+        if self.readyState != "live" or self.number == self.num_frames:
+            await asyncio.sleep(3600)
+            raise MediaStreamError
+        if self._start_s is None:
+            self._start_s = time.monotonic()
+        await asyncio.sleep(max(0.0, self._start_s + self.number / self.fps - time.monotonic()))
+        image = np.full((self.size[1], self.size[0], 3), 96, np.uint8)
+        draw_number(image, self.number)
+        frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+        frame.pts = round(self.number * 90_000 / self.fps)
+        frame.time_base = Fraction(1, 90_000)
+        self.sent_s[self.number] = time.monotonic()
+        self.number += 1
+        return frame
+
+
+@dataclass
+class Seen:
+    """One frame of the output."""
+
+    number: int
+    pts: int
+    at_s: float
+    shape: tuple[int, ...]
+
+
+@dataclass
+class Page:
+    """What a page holds: its connection, its camera, what it saw and was told."""
+
+    peer: RTCPeerConnection
+    camera: NumberedCamera
+    seen: list[Seen] = field(default_factory=list)
+    messages: list[dict[str, Any]] = field(default_factory=list)
+    location: str = ""
+    channel: Any = None
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def until(self, condition: Any, timeout_s: float = 10.0) -> None:
+        """Wait until `condition()` holds, looking after every frame and message."""
+        async with asyncio.timeout(timeout_s):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+    def told(self, kind: str) -> list[dict[str, Any]]:
+        return [message for message in self.messages if message["type"] == kind]
+
+    def send(self, **message: Any) -> None:
+        self.channel.send(json.dumps(message))
+
+    async def watch(self, track: MediaStreamTrack) -> None:
+        while True:
+            try:
+                frame = await track.recv()
+            except MediaStreamError:
+                return
+            assert isinstance(frame, av.VideoFrame)
+            assert frame.pts is not None
+            image = frame.to_ndarray(format="rgb24")
+            self.seen.append(Seen(read_number(image), frame.pts, time.monotonic(), image.shape))
+            self._changed.set()
+
+    def hear(self, message: str) -> None:
+        self.messages.append(json.loads(message))
+        self._changed.set()
+
+
+async def offer_of(page: Page) -> str:
+    """Return the page's SDP offer with all candidates."""
+    await page.peer.setLocalDescription(await page.peer.createOffer())
+    return str(page.peer.localDescription.sdp)
+
+
+def make_page(camera: NumberedCamera, *, codec: str | None = None, has_output: bool = True) -> Page:
+    """Make a page that has not connected."""
+    peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    page = Page(peer, camera)
+    transceiver = peer.addTransceiver(camera, direction="sendrecv" if has_output else "sendonly")
+    if codec is not None:
+        from aiortc import RTCRtpSender
+
+        wanted = [c for c in RTCRtpSender.getCapabilities("video").codecs if c.mimeType in (codec, "video/rtx")]
+        transceiver.setCodecPreferences(wanted)
+    page.channel = peer.createDataChannel("control")
+    page.channel.on("message", page.hear)
+    return page
+
+
+@asynccontextmanager
+async def connected(
+    server: TestServer, camera: NumberedCamera, *, query: str = "", codec: str | None = None, has_output: bool = True
+) -> AsyncIterator[Page]:
+    """Open a session and close it at the end, as a page does."""
+    page = make_page(camera, codec=codec, has_output=has_output)
+    watchers: list[asyncio.Task[None]] = []
+    page.peer.on("track", lambda track: watchers.append(asyncio.create_task(page.watch(track), name="watch-output")))
+    try:
+        async with ClientSession() as http:
+            response = await http.post(
+                server.make_url(f"/whip{query}"), data=await offer_of(page), headers={"Content-Type": "application/sdp"}
+            )
+            assert response.status == 201, await response.text()
+            page.location = response.headers["Location"]
+            answer = await response.text()
+        await page.peer.setRemoteDescription(RTCSessionDescription(sdp=answer, type="answer"))
+        yield page
+    finally:
+        await page.peer.close()
+        for watcher in watchers:
+            watcher.cancel()

@@ -1,0 +1,139 @@
+"""Small hand-written stand-ins for the room below and for time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from models.options import check_options, option
+from numpy.typing import NDArray
+
+from streamer.errors import ServiceError
+from streamer.targets import ActorCard, unknown_actor
+
+
+class FakeClock:
+    """A clock that moves only when told."""
+
+    def __init__(self) -> None:
+        self.now_ns = 1_000_000_000
+
+    def monotonic_ns(self) -> int:
+        return self.now_ns
+
+    def advance_ms(self, ms: float) -> None:
+        self.now_ns += int(ms * 1e6)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FakeSmoothing:
+    min_cutoff_hz: float = option(1.5, "Lower is steadier.", minimum=0.1, maximum=10.0, unit="Hz")
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FakeTransfer:
+    mouth_gain: float = option(1.0, "How far the mouth opens.", minimum=0.0, maximum=2.0)
+    is_mirrored: bool = option(True, "Left and right exchanged.")
+    mode: str = option("head", "What follows.", choices=("head", "face"))
+    steps: int = option(3, "How many.", minimum=1, maximum=9)
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FakeSettings:
+    smoothing: FakeSmoothing = field(default_factory=FakeSmoothing)
+    transfer: FakeTransfer = field(default_factory=FakeTransfer)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FakeReenacted:
+    image: NDArray[np.uint8]
+    state: str = "tracked"
+    confidence: float = 0.9
+    num_faces: int = 1
+    is_calibrating: bool = False
+    stages_ms: dict[str, float] = field(
+        default_factory=lambda: {"track": 1.0, "transfer": 0.1, "render": 0.2, "generate": 2.0}
+    )
+
+
+class FakeReenactor:
+    """Echo the source, cropped or padded to the resolution; remember every call and its thread."""
+
+    engine_name = "fake"
+    engine_reason = "a test runs"
+
+    def __init__(self, actor: str, resolution: int = 256) -> None:
+        self.actor = actor
+        self.resolution = resolution
+        self.calls: list[tuple[str, Any]] = []
+        self.threads: set[int] = set()
+        self.on_process: Callable[[NDArray[np.uint8]], None] = lambda _: None
+
+    def _note(self, name: str, value: Any = None) -> None:
+        self.calls.append((name, value))
+        self.threads.add(threading.get_ident())
+
+    def names(self) -> list[str]:
+        return [name for name, _ in self.calls]
+
+    def warm_up(self) -> None:
+        self._note("warm_up")
+
+    def process(self, image: NDArray[np.uint8], time_s: float) -> FakeReenacted:
+        self._note("process", (image.shape, time_s))
+        self.on_process(image)
+        out = np.zeros((self.resolution, self.resolution, 3), np.uint8)
+        height, width = min(self.resolution, image.shape[0]), min(self.resolution, image.shape[1])
+        out[:height, :width] = image[:height, :width]
+        return FakeReenacted(image=out)
+
+    def apply(self, settings: Any) -> None:
+        self._note("apply", settings)
+
+    def calibrate(self) -> None:
+        self._note("calibrate")
+
+    def reset(self) -> None:
+        self._note("reset")
+
+    def close(self) -> None:
+        self._note("close")
+
+
+class FakeTargets:
+    """Two good actors, `milo` and `nora` (at 128), and a damaged one, `broken`."""
+
+    def __init__(self) -> None:
+        self.opened: list[FakeReenactor] = []
+        self.on_process: Callable[[NDArray[np.uint8]], None] = lambda _: None
+
+    def cards(self) -> list[ActorCard]:
+        return [
+            ActorCard(name="milo", title="Milo", resolution=256, frame_rate=30, license="CC0-1.0"),
+            ActorCard(name="nora", title="Nora", resolution=128, frame_rate=30, license="CC0-1.0"),
+        ]
+
+    def card(self, name: str) -> ActorCard:
+        if name == "broken":
+            raise ServiceError(
+                409, "actor_refused", "The actor 'broken' is damaged: generator.safetensors has changed."
+            )
+        cards = {card.name: card for card in self.cards()}
+        if name not in cards:
+            raise unknown_actor(name, list(cards))
+        return cards[name]
+
+    def open(self, name: str) -> FakeReenactor:
+        reenactor = FakeReenactor(name, self.card(name).resolution)
+        reenactor.on_process = self.on_process
+        self.opened.append(reenactor)
+        return reenactor
