@@ -1,0 +1,313 @@
+"""Train a target's generator: `reenact train`.
+
+The conditional GAN of Deep Video Portraits (section 5.2) on a time budget: photometric loss from the start, perceptual
+loss on crops soon after, and at the end a patch critic and a temporal critic. The schedule depends on the share of the
+budget that is spent, so that five minutes and an hour are the same recipe.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import dataclasses
+import json
+import math
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from models.camera import Camera
+from models.discriminator import PatchDiscriminator
+from models.face import FaceModel
+from models.generator import GeneratorConfig, SpaceTimeGenerator
+from models.losses import PerceptualLoss, hinge_critic, hinge_generator, importance, photometric
+from models.params import FaceParams
+from reenact.appearance import fit_appearance
+from reenact.conditioning import CHANNELS, ConditioningRenderer
+from reenact.dataset import Recording
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingConfig:
+    """Recipe of one training run; shares are of the time budget."""
+
+    minutes: float = 60.0
+    """Time budget, over all resumptions."""
+    batch: int = 8
+    """Frames in a step."""
+    learning_rate: float = 1.2e-3
+    """Peak step of Adam, reached after the first 2 % and falling as a cosine to 2 % of itself."""
+    perceptual_from: float = 0.12
+    """Share at which the perceptual loss joins."""
+    perceptual_weight: float = 0.5
+    """Weight of the perceptual loss beside the photometric one."""
+    perceptual_crops: int = 4
+    """Crops compared in a step."""
+    crop: int = 112
+    """Side of a crop in pixels at 256, scaled with the resolution."""
+    adversarial_from: float = 0.75
+    """Share at which the critics join; 1 leaves them out."""
+    adversarial_weight: float = 0.002
+    """Weight of the patch critic."""
+    temporal_weight: float = 0.001
+    """Weight of the temporal critic."""
+    average: float = 0.998
+    """Share of the old weights that the running average keeps in a step."""
+    seed: int = 2018
+    """Seed of weights, order and crops."""
+
+    def __post_init__(self) -> None:
+        if not self.minutes > 0 or self.batch < 1:
+            raise ValueError(f"training: expected minutes > 0 and batch >= 1, got {self.minutes} and {self.batch}")
+
+
+class TrainingSet:
+    """Conditioning and pictures of a recording in memory, ready to be drawn as batches."""
+
+    def __init__(self, recording: Recording, model: FaceModel, look: FaceParams, config: GeneratorConfig) -> None:
+        """Render the conditioning of all frames; `look` gives reflectance and illumination."""
+        size, count = config.resolution, len(recording.params.rotation)
+        self.window = config.window
+        self.recording = recording
+        self.index = {int(frame): index for index, frame in enumerate(recording.pictured)}
+        # The stem sees averages over 4 x 4 pixels: past frames need no more, which keeps a whole video in memory.
+        self.reduced = torch.zeros(count, CHANNELS, size // 4, size // 4, dtype=torch.float16)
+        self.current = torch.zeros(len(self.index), CHANNELS, size, size, dtype=torch.float16)
+        self.truth = torch.zeros(len(self.index), 3, size, size, dtype=torch.uint8)
+        renderer = ConditioningRenderer(model, recording.camera.scaled(size, size))
+        buffer = np.zeros((CHANNELS, size, size), np.float32)
+        for frame in range(count):
+            params = recording.params[frame].replace(reflectance=look.reflectance, illumination=look.illumination)
+            rendered = torch.from_numpy(renderer.render(params, buffer))
+            self.reduced[frame] = nn.functional.avg_pool2d(rendered[None], 4)[0].half()
+            if frame in self.index:
+                self.current[self.index[frame]] = rendered.half()
+                picture = recording.picture(frame, size)
+                self.truth[self.index[frame]] = torch.from_numpy(picture.transpose(2, 0, 1).copy())
+
+    def batch(self, frames: NDArray[np.int64], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """Give current conditioning `[B, 9, H, W]`, reduced windows `[B, L, 9, h, w]` and truth `[B, 3, H, W]`."""
+        rows = torch.tensor([self.index[int(frame)] for frame in frames])
+        windows = torch.tensor(np.stack([self.recording.window(int(frame), self.window) for frame in frames]))
+        current = self.current[rows].to(device).float().contiguous(memory_format=torch.channels_last)
+        truth = self.truth[rows].to(device).float() / 255.0
+        return current, self.reduced[windows].to(device).float(), truth
+
+    def median_picture(self) -> Tensor:
+        """Guess the background `[3, H, W]`: the median of up to 64 training pictures."""
+        frames = self.recording.training[:: max(1, len(self.recording.training) // 64)]
+        return self.truth[[self.index[int(frame)] for frame in frames]].median(0).values.float() / 255.0
+
+
+class Trainer:
+    """One run: generator, its running average, critics and optimisers, with everything needed to go on later."""
+
+    def __init__(
+        self, config: TrainingConfig, generator: GeneratorConfig, data: TrainingSet, folder: Path, device: torch.device
+    ) -> None:
+        torch.manual_seed(config.seed)
+        self.config, self.data, self.folder, self.device = config, data, folder, device
+        self.rng = np.random.default_rng(config.seed)
+        self.generator = SpaceTimeGenerator(generator).to(device, memory_format=torch.channels_last)
+        with torch.no_grad():
+            self.generator.plate.copy_(data.median_picture()[None])
+        self.average = SpaceTimeGenerator(generator).to(device, memory_format=torch.channels_last)
+        self.average.load_state_dict(self.generator.state_dict())
+        self.average.requires_grad_(False).eval()
+        self.patch_critic = PatchDiscriminator(3 + CHANNELS).to(device)
+        self.time_critic = PatchDiscriminator(2 * (3 + CHANNELS)).to(device)
+        slow = [self.generator.texture, self.generator.canvas, self.generator.plate]
+        chosen = {id(parameter) for parameter in slow}
+        fast = [parameter for parameter in self.generator.parameters() if id(parameter) not in chosen]
+        # Each texel is seen in few frames: a larger step lets the texture keep up with the network.
+        self.optimizer = torch.optim.Adam(
+            [{"params": fast, "scale": 1.0}, {"params": slow, "scale": 4.0}], lr=config.learning_rate, betas=(0.9, 0.98)
+        )
+        critics = [*self.patch_critic.parameters(), *self.time_critic.parameters()]
+        self.critic_optimizer = torch.optim.Adam(critics, lr=2e-4, betas=(0.5, 0.99))
+        self.perceptual: PerceptualLoss | None = None
+        self.spent_s = 0.0
+        self.step = 0
+        self.queue: list[int] = []
+        self.losses: dict[str, float] = {}
+
+    @property
+    def share(self) -> float:
+        """Share of the time budget that is spent, 0 to 1."""
+        return min(1.0, self.spent_s / (60 * self.config.minutes))
+
+    def run_step(self) -> None:
+        """Draw a batch, update the generator, its average and, late in the run, the critics."""
+        began = time.monotonic()
+        self._set_learning_rate()
+        frames = self._draw(self.config.batch)
+        current, reduced, truth = self.data.batch(frames, self.device)
+        losses: dict[str, Tensor] = {}
+        output = self._generate(current, reduced)
+        losses["photometric"] = photometric(output, truth, importance(current))
+        total = losses["photometric"]
+        if self.share >= self.config.perceptual_from:
+            losses["perceptual"] = self._perceptual(output, truth)
+            total = total + self.config.perceptual_weight * losses["perceptual"]
+        if self.share >= self.config.adversarial_from:
+            total = total + self._adversarial(frames, current, output, truth, losses)
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.generator.parameters(), 1.0)
+        self.optimizer.step()
+        self._follow()
+        for name, value in losses.items():
+            self.losses[name] = 0.98 * self.losses.get(name, float(value.detach())) + 0.02 * float(value.detach())
+        self.step += 1
+        self.spent_s += time.monotonic() - began
+
+    def _generate(self, current: Tensor, reduced: Tensor) -> Tensor:
+        batch, length = reduced.shape[:2]
+        with torch.autocast(self.device.type, torch.bfloat16):
+            stems = self.generator.stem_reduced(reduced.flatten(0, 1).contiguous(memory_format=torch.channels_last))
+            output = self.generator.decode(current, stems.unflatten(0, (batch, length)))
+        return output.float()
+
+    def _perceptual(self, output: Tensor, truth: Tensor) -> Tensor:
+        if self.perceptual is None:
+            self.perceptual = PerceptualLoss().to(self.device, memory_format=torch.channels_last)
+        size = output.shape[-1]
+        side = self.config.crop * size // 256
+        crops, wanted = [], []
+        for index in self.rng.permutation(len(output))[: self.config.perceptual_crops]:
+            row = int(self.rng.integers(0, size - side + 1))
+            # Faces are near the middle: crops there are drawn more often.
+            column = int(np.clip(self.rng.normal(0.5, 0.22) * size - side / 2, 0, size - side))
+            crops.append(output[index, :, row : row + side, column : column + side])
+            wanted.append(truth[index, :, row : row + side, column : column + side])
+        with torch.autocast(self.device.type, torch.bfloat16):
+            loss: Tensor = self.perceptual(
+                torch.stack(crops).contiguous(memory_format=torch.channels_last),
+                torch.stack(wanted).contiguous(memory_format=torch.channels_last),
+            )
+        return loss
+
+    def _adversarial(
+        self, frames: NDArray[np.int64], current: Tensor, output: Tensor, truth: Tensor, losses: dict[str, Tensor]
+    ) -> Tensor:
+        """Train the critics on this batch; give what they make of the generator's pictures, weighted."""
+        half = max(1, len(frames) // 2)
+        before_frames = self._before(frames[:half])
+        before, before_reduced, before_truth = self.data.batch(before_frames, self.device)
+        before_output = self._generate(before, before_reduced)
+        pair = torch.cat([before, current[:half]], 1)
+        real_pair = torch.cat([before_truth, truth[:half]], 1)
+        fake_pair = torch.cat([before_output, output[:half]], 1)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            patch = hinge_critic(
+                self.patch_critic(truth, current).float(), self.patch_critic(output.detach(), current).float()
+            )
+            temporal = hinge_critic(
+                self.time_critic(real_pair, pair).float(), self.time_critic(fake_pair.detach(), pair).float()
+            )
+        self.critic_optimizer.zero_grad(set_to_none=True)
+        (patch + temporal).backward()  # type: ignore[no-untyped-call]
+        self.critic_optimizer.step()
+        for critic in (self.patch_critic, self.time_critic):
+            critic.requires_grad_(False)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            fooled = hinge_generator(self.patch_critic(output, current).float())
+            fooled_in_time = hinge_generator(self.time_critic(fake_pair, pair).float())
+        for critic in (self.patch_critic, self.time_critic):
+            critic.requires_grad_(True)
+        losses["critic"], losses["time_critic"] = patch.detach(), temporal.detach()
+        # The critics know nothing at first: let them in over a tenth of the run.
+        ramp = min(1.0, (self.share - self.config.adversarial_from) / 0.1)
+        return ramp * (self.config.adversarial_weight * fooled + self.config.temporal_weight * fooled_in_time)
+
+    def _before(self, frames: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Find the pictured training frame before each of `frames`, or itself at the start."""
+        training = self.data.recording.training
+        return training[np.maximum(np.searchsorted(training, frames) - 1, 0)]
+
+    def _draw(self, count: int) -> NDArray[np.int64]:
+        while len(self.queue) < count:
+            self.queue += self.rng.permutation(self.data.recording.training).tolist()
+        drawn, self.queue = self.queue[:count], self.queue[count:]
+        return np.array(drawn, np.int64)
+
+    def _set_learning_rate(self) -> None:
+        share = self.share
+        factor = min(1.0, share / 0.02 + 0.05) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * factor * group["scale"]
+
+    def _follow(self) -> None:
+        keep = min(self.config.average, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for mean, new in zip(self.average.parameters(), self.generator.parameters(), strict=True):
+                mean.lerp_(new, 1 - keep)
+
+    def predict(self, frames: NDArray[np.int64]) -> Tensor:
+        """Generate `frames` with the averaged weights: `[B, 3, H, W]` in 0 to 1 on the CPU."""
+        outputs = []
+        with torch.no_grad():
+            for start in range(0, len(frames), 8):
+                current, reduced, _ = self.data.batch(frames[start : start + 8], self.device)
+                stems = self.average.stem_reduced(reduced.flatten(0, 1)).unflatten(0, reduced.shape[:2])
+                outputs.append(self.average.decode(current, stems).cpu())
+        return torch.cat(outputs)
+
+    def save(self) -> None:
+        """Write a checkpoint beside the old one, then put it in its place."""
+        state = {
+            "generator": self.generator.state_dict(), "average": self.average.state_dict(),
+            "patch_critic": self.patch_critic.state_dict(), "time_critic": self.time_critic.state_dict(),
+            "optimizer": self.optimizer.state_dict(), "critic_optimizer": self.critic_optimizer.state_dict(),
+            "spent_s": self.spent_s, "step": self.step,
+        }  # fmt: skip
+        torch.save(state, self.folder / "checkpoint.part")
+        os.replace(self.folder / "checkpoint.part", self.folder / "checkpoint.pt")
+
+    def resume(self) -> bool:
+        """Go on from this folder's checkpoint, if there is one."""
+        path = self.folder / "checkpoint.pt"
+        if not path.exists():
+            return False
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        for name in ("generator", "average", "patch_critic", "time_critic", "optimizer", "critic_optimizer"):
+            getattr(self, name).load_state_dict(state[name])
+        self.spent_s, self.step = float(state["spent_s"]), int(state["step"])
+        self.rng = np.random.default_rng((self.config.seed, self.step))
+        return True
+
+    def psnr(self, frames: NDArray[np.int64]) -> float:
+        """Average PSNR in dB of the averaged generator on `frames`."""
+        truth = self.data.truth[[self.data.index[int(frame)] for frame in frames]].float() / 255.0
+        errors = (self.predict(frames) - truth).square().mean((1, 2, 3))
+        return float((-10 * errors.log10()).mean())
+
+    def draw_grid(self, frames: NDArray[np.int64], path: Path) -> None:
+        """Write rows of truth, output and error (four times) of `frames` as one picture."""
+        truth = self.data.truth[[self.data.index[int(frame)] for frame in frames]].float() / 255.0
+        output = self.predict(frames).clamp(0, 1)
+        rows = torch.cat([truth, output, ((output - truth).abs() * 4).clamp(0, 1)], 2)
+        grid = torch.cat(list(rows), 2).permute(1, 2, 0).numpy()
+        Image.fromarray((grid * 255 + 0.5).astype(np.uint8)).save(path)
+
+
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
+
+
+def keep_memory() -> None:
+    """Ask glibc to keep freed memory: a training step's tensors are the next step's, and fresh pages cost more than them."""
+    if not sys.platform.startswith("linux"):
+        return
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):
+        for option, value in ((M_MMAP_THRESHOLD, 1 << 30), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 256 << 20)):
+            library.mallopt(option, value)
