@@ -26,7 +26,8 @@ class Camera:
     def __post_init__(self) -> None:
         if self.width <= 0 or self.height <= 0 or not self.focal_px > 0:
             raise ValueError(
-                f"camera: expected positive width, height and focal_px, got {self.width}, {self.height}, {self.focal_px}"
+                "camera: expected positive width, height and focal_px,"
+                f" got {self.width}, {self.height}, {self.focal_px}"
             )
 
     @classmethod

@@ -5,6 +5,8 @@ After Isola et al. (CVPR 2017) for patches, and Chan et al. ("Everybody Dance No
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -18,13 +20,11 @@ class PatchDiscriminator(nn.Module):
         """Take the channels of picture and condition together."""
         super().__init__()
         sizes = (channels, width, 2 * width, 4 * width)
-        self.layers = nn.ModuleList(
-            spectral_norm(nn.Conv2d(a, b, 4, 2, 1)) for a, b in zip(sizes[:-1], sizes[1:], strict=True)
-        )
+        self.layers = nn.ModuleList(spectral_norm(nn.Conv2d(a, b, 4, 2, 1)) for a, b in itertools.pairwise(sizes))
         self.judge = spectral_norm(nn.Conv2d(sizes[-1], 1, 3, 1, 1))
 
     def forward(self, picture: Tensor, condition: Tensor) -> Tensor:
-        """Give a score `[B, 1, h, w]` for each patch of `picture [B, C, H, W]` (0..1) under `condition [B, D, H, W]`."""
+        """Score each patch of `picture [B, C, H, W]` (0..1) under `condition [B, D, H, W]`: `[B, 1, h, w]`."""
         x = torch.cat([picture * 2 - 1, condition], 1)
         for layer in self.layers:
             x = functional.leaky_relu(layer(x), 0.2)

@@ -9,6 +9,7 @@ and `decode` turns the ring and the current frame into a picture. The correspond
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -62,7 +63,9 @@ class GeneratorConfig:
         unknown = set(values) - fields
         if unknown:
             raise ValueError(f"generator config: unknown fields {sorted(unknown)}")
-        clean = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        clean: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
         for name, value in clean.items():
             numbers = value if isinstance(value, tuple) and name != "dropped" else (value,)
             if name != "dropped" and not all(isinstance(n, int) and 0 < n <= 4096 for n in numbers):
@@ -99,6 +102,8 @@ class ResidualBlock(nn.Module):
 class SpaceTimeGenerator(nn.Module):
     """Conditioning window to video frame; see the module's text. Runs on any device, float32 or bfloat16."""
 
+    keep: Tensor
+
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         self.config = config
@@ -108,9 +113,9 @@ class SpaceTimeGenerator(nn.Module):
         self.fuse = _conv(stem * config.window, widths[1], size=1)
         self.canvas = nn.Parameter(torch.zeros(1, widths[1], size // 4, size // 4))
         self.enter = _conv(CONDITIONING_CHANNELS * 4, widths[0])
-        self.down = nn.ModuleList(_conv(a, b, stride=2) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.down = nn.ModuleList(_conv(a, b, stride=2) for a, b in itertools.pairwise(widths))
         self.encode = nn.ModuleList(ResidualBlock(width) for width in widths[1:])
-        self.up = nn.ModuleList(_conv(b, a) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.up = nn.ModuleList(_conv(b, a) for a, b in itertools.pairwise(widths))
         self.decode_blocks = nn.ModuleList(ResidualBlock(width) for width in widths[1:-1])
         # The head decides where neck and shoulders are: a global summary reaches every place of every level.
         self.summary = _conv(widths[-1], 16, size=1)
@@ -138,7 +143,10 @@ class SpaceTimeGenerator(nn.Module):
         return _activate(self.stem_second(_activate(self.stem_first(reduced * self.keep))))
 
     def decode(self, conditioning: Tensor, window: Tensor) -> Tensor:
-        """Turn the current frame `[B, 9, H, W]` and stems `[B, L, S, h, w]`, current last, into `[B, 3, H, W]` in 0..1."""
+        """Turn the current frame `[B, 9, H, W]` and all stems, current last, into a picture `[B, 3, H, W]` in 0 to 1.
+
+        `window` is `[B, L, S, h, w]`, with the shape of `stem`'s result behind the window's length.
+        """
         conditioning = conditioning * self.keep
         batch, length, channels, height, width = window.shape
         context = self.fuse(window.reshape(batch, length * channels, height, width)) + self.canvas
@@ -169,7 +177,7 @@ class SpaceTimeGenerator(nn.Module):
         return list(torch.split(shifts, list(self.config.widths[1:-1]), 1))
 
     def _sample_texture(self, correspondence: Tensor) -> Tensor:
-        """Look the texture up at correspondence codes `[B, 3, H, W]`: features and coverage `[B, texture + 1, H, W]`."""
+        """Look the texture up at codes `[B, 3, H, W]`: features and, last, coverage, `[B, texture + 1, H, W]`."""
         across, depth = correspondence[:, 0] - 0.5, correspondence[:, 2] - 0.35
         covered = (correspondence.sum(1, keepdim=True) > 1e-3).to(correspondence.dtype)
         # The "diamond angle" around the head's vertical axis: as good as atan2 here, and cheap on every engine.
@@ -197,6 +205,6 @@ class StreamingStep(nn.Module):
         self.generator = generator
 
     def forward(self, conditioning: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
-        """Take a frame `[1, 9, H, W]` and past stems `[1, L - 1, S, h, w]`; give picture `[1, 3, H, W]` and new stem."""
+        """Take a frame `[1, 9, H, W]` and past stems `[1, L - 1, S, h, w]`; give a picture and the frame's stem."""
         stem = self.generator.stem(conditioning)
         return self.generator.decode(conditioning, torch.cat([past, stem[:, None]], 1)), stem

@@ -1,4 +1,4 @@
-"""Fit a target's reflectance and illumination to its pictures, as both systems do: light first, then albedo, in turn."""
+"""Fit a target's reflectance and illumination to its pictures: light and albedo in turn."""
 
 from __future__ import annotations
 

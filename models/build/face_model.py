@@ -131,7 +131,7 @@ def main() -> None:
     parser.add_argument("--heads", type=int, default=5000, help="random heads to sample (default 5000)")
     parser.add_argument("--seed", type=int, default=2018)
     args = parser.parse_args()
-    print(bake(args.skins, args.output, heads=args.heads, seed=args.seed))  # noqa: T201 - a command's result
+    print(bake(args.skins, args.output, heads=args.heads, seed=args.seed))
 
 
 if __name__ == "__main__":

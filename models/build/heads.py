@@ -45,8 +45,8 @@ class HeadSampler:
     """Sample heads, expressions and eyeball positions from `anny`."""
 
     def __init__(self) -> None:
-        import anny  # noqa: PLC0415 - a build-time dependency
-        from anny.models.model_data import TopologyConfig  # noqa: PLC0415
+        import anny
+        from anny.models.model_data import TopologyConfig
 
         topology = dataclasses.replace(
             TopologyConfig.from_string("anny"), submodel="head", triangulate_faces=False, nudity_edits=False

@@ -1,23 +1,20 @@
-"""Train a target's generator: `reenact train`.
+"""The training loop of a target's generator.
 
-The conditional GAN of Deep Video Portraits (section 5.2) on a time budget: photometric loss from the start, perceptual
-loss on crops soon after, and at the end a patch critic and a temporal critic. The schedule depends on the share of the
+The conditional GAN of Deep Video Portraits (section 5.2) on a budget: photometric loss from the start, perceptual loss
+on crops soon after, and at the end a patch critic and a temporal critic. The schedule depends on the share of the
 budget that is spent, so that five minutes and an hour are the same recipe.
 """
 
 from __future__ import annotations
 
-import argparse
 import ctypes
-import dataclasses
-import json
 import math
 import os
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -25,87 +22,50 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from models.camera import Camera
 from models.discriminator import PatchDiscriminator
-from models.face import FaceModel
 from models.generator import GeneratorConfig, SpaceTimeGenerator
 from models.losses import PerceptualLoss, hinge_critic, hinge_generator, importance, photometric
-from models.params import FaceParams
-from reenact.appearance import fit_appearance
-from reenact.conditioning import CHANNELS, ConditioningRenderer
-from reenact.dataset import Recording
+from reenact.conditioning import CHANNELS
+from reenact.training_set import TrainingSet
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingConfig:
-    """Recipe of one training run; shares are of the time budget."""
+    """Recipe of one training run; shares are of its budget."""
 
     minutes: float = 60.0
     """Time budget, over all resumptions."""
-    batch: int = 8
+    steps: int = 0
+    """Budget in steps instead of time, where runs are to be compared; 0 for time."""
+    batch: int = 4
     """Frames in a step."""
-    learning_rate: float = 1.2e-3
+    learning_rate: float = 1e-3
     """Peak step of Adam, reached after the first 2 % and falling as a cosine to 2 % of itself."""
     perceptual_from: float = 0.12
     """Share at which the perceptual loss joins."""
     perceptual_weight: float = 0.5
     """Weight of the perceptual loss beside the photometric one."""
-    perceptual_crops: int = 4
+    perceptual_crops: int = 2
     """Crops compared in a step."""
     crop: int = 112
     """Side of a crop in pixels at 256, scaled with the resolution."""
-    adversarial_from: float = 0.75
+    adversarial_from: float = 0.8
     """Share at which the critics join; 1 leaves them out."""
     adversarial_weight: float = 0.002
     """Weight of the patch critic."""
     temporal_weight: float = 0.001
     """Weight of the temporal critic."""
-    average: float = 0.998
+    average: float = 0.999
     """Share of the old weights that the running average keeps in a step."""
     seed: int = 2018
     """Seed of weights, order and crops."""
 
     def __post_init__(self) -> None:
-        if not self.minutes > 0 or self.batch < 1:
-            raise ValueError(f"training: expected minutes > 0 and batch >= 1, got {self.minutes} and {self.batch}")
-
-
-class TrainingSet:
-    """Conditioning and pictures of a recording in memory, ready to be drawn as batches."""
-
-    def __init__(self, recording: Recording, model: FaceModel, look: FaceParams, config: GeneratorConfig) -> None:
-        """Render the conditioning of all frames; `look` gives reflectance and illumination."""
-        size, count = config.resolution, len(recording.params.rotation)
-        self.window = config.window
-        self.recording = recording
-        self.index = {int(frame): index for index, frame in enumerate(recording.pictured)}
-        # The stem sees averages over 4 x 4 pixels: past frames need no more, which keeps a whole video in memory.
-        self.reduced = torch.zeros(count, CHANNELS, size // 4, size // 4, dtype=torch.float16)
-        self.current = torch.zeros(len(self.index), CHANNELS, size, size, dtype=torch.float16)
-        self.truth = torch.zeros(len(self.index), 3, size, size, dtype=torch.uint8)
-        renderer = ConditioningRenderer(model, recording.camera.scaled(size, size))
-        buffer = np.zeros((CHANNELS, size, size), np.float32)
-        for frame in range(count):
-            params = recording.params[frame].replace(reflectance=look.reflectance, illumination=look.illumination)
-            rendered = torch.from_numpy(renderer.render(params, buffer))
-            self.reduced[frame] = nn.functional.avg_pool2d(rendered[None], 4)[0].half()
-            if frame in self.index:
-                self.current[self.index[frame]] = rendered.half()
-                picture = recording.picture(frame, size)
-                self.truth[self.index[frame]] = torch.from_numpy(picture.transpose(2, 0, 1).copy())
-
-    def batch(self, frames: NDArray[np.int64], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-        """Give current conditioning `[B, 9, H, W]`, reduced windows `[B, L, 9, h, w]` and truth `[B, 3, H, W]`."""
-        rows = torch.tensor([self.index[int(frame)] for frame in frames])
-        windows = torch.tensor(np.stack([self.recording.window(int(frame), self.window) for frame in frames]))
-        current = self.current[rows].to(device).float().contiguous(memory_format=torch.channels_last)
-        truth = self.truth[rows].to(device).float() / 255.0
-        return current, self.reduced[windows].to(device).float(), truth
-
-    def median_picture(self) -> Tensor:
-        """Guess the background `[3, H, W]`: the median of up to 64 training pictures."""
-        frames = self.recording.training[:: max(1, len(self.recording.training) // 64)]
-        return self.truth[[self.index[int(frame)] for frame in frames]].median(0).values.float() / 255.0
+        if not self.minutes > 0 or self.batch < 1 or self.steps < 0:
+            raise ValueError(
+                "training: expected minutes > 0, batch >= 1 and steps >= 0,"
+                f" got {self.minutes}, {self.batch}, {self.steps}"
+            )
 
 
 class Trainer:
@@ -117,10 +77,10 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.config, self.data, self.folder, self.device = config, data, folder, device
         self.rng = np.random.default_rng(config.seed)
-        self.generator = SpaceTimeGenerator(generator).to(device, memory_format=torch.channels_last)
+        self.generator = place(SpaceTimeGenerator(generator), device)
         with torch.no_grad():
             self.generator.plate.copy_(data.median_picture()[None])
-        self.average = SpaceTimeGenerator(generator).to(device, memory_format=torch.channels_last)
+        self.average = place(SpaceTimeGenerator(generator), device)
         self.average.load_state_dict(self.generator.state_dict())
         self.average.requires_grad_(False).eval()
         self.patch_critic = PatchDiscriminator(3 + CHANNELS).to(device)
@@ -142,7 +102,9 @@ class Trainer:
 
     @property
     def share(self) -> float:
-        """Share of the time budget that is spent, 0 to 1."""
+        """Share of the budget that is spent, 0 to 1."""
+        if self.config.steps:
+            return min(1.0, self.step / self.config.steps)
         return min(1.0, self.spent_s / (60 * self.config.minutes))
 
     def run_step(self) -> None:
@@ -174,12 +136,12 @@ class Trainer:
         batch, length = reduced.shape[:2]
         with torch.autocast(self.device.type, torch.bfloat16):
             stems = self.generator.stem_reduced(reduced.flatten(0, 1).contiguous(memory_format=torch.channels_last))
-            output = self.generator.decode(current, stems.unflatten(0, (batch, length)))
+            output = self.generator.decode(current, stems.reshape(batch, length, *stems.shape[1:]))
         return output.float()
 
     def _perceptual(self, output: Tensor, truth: Tensor) -> Tensor:
         if self.perceptual is None:
-            self.perceptual = PerceptualLoss().to(self.device, memory_format=torch.channels_last)
+            self.perceptual = place(PerceptualLoss(), self.device)
         size = output.shape[-1]
         side = self.config.crop * size // 256
         crops, wanted = [], []
@@ -258,7 +220,8 @@ class Trainer:
         with torch.no_grad():
             for start in range(0, len(frames), 8):
                 current, reduced, _ = self.data.batch(frames[start : start + 8], self.device)
-                stems = self.average.stem_reduced(reduced.flatten(0, 1)).unflatten(0, reduced.shape[:2])
+                stems = self.average.stem_reduced(reduced.flatten(0, 1))
+                stems = stems.reshape(*reduced.shape[:2], *stems.shape[1:])
                 outputs.append(self.average.decode(current, stems).cpu())
         return torch.cat(outputs)
 
@@ -300,11 +263,19 @@ class Trainer:
         Image.fromarray((grid * 255 + 0.5).astype(np.uint8)).save(path)
 
 
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def place(module: Module, device: torch.device) -> Module:
+    """Move a module to `device` in the memory format that convolutions like best."""
+    return module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 
 
 def keep_memory() -> None:
-    """Ask glibc to keep freed memory: a training step's tensors are the next step's, and fresh pages cost more than them."""
+    """Ask glibc to keep freed memory: a step needs what the last one freed, and fresh pages cost more than the step."""
     if not sys.platform.startswith("linux"):
         return
     library = ctypes.CDLL(None)

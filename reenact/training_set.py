@@ -1,0 +1,52 @@
+"""A recording in memory, ready to be drawn as batches."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from models.face import FaceModel
+from models.generator import GeneratorConfig
+from models.params import FaceParams
+from reenact.conditioning import CHANNELS, ConditioningRenderer
+from reenact.dataset import Recording
+
+
+class TrainingSet:
+    """Conditioning and pictures of a recording in memory, ready to be drawn as batches."""
+
+    def __init__(self, recording: Recording, model: FaceModel, look: FaceParams, config: GeneratorConfig) -> None:
+        """Render the conditioning of all frames; `look` gives reflectance and illumination."""
+        size, count = config.resolution, len(recording.params.rotation)
+        self.window = config.window
+        self.recording = recording
+        self.index = {int(frame): index for index, frame in enumerate(recording.pictured)}
+        # The stem sees averages over 4 x 4 pixels: past frames need no more, which keeps a whole video in memory.
+        self.reduced = torch.zeros(count, CHANNELS, size // 4, size // 4, dtype=torch.float16)
+        self.current = torch.zeros(len(self.index), CHANNELS, size, size, dtype=torch.float16)
+        self.truth = torch.zeros(len(self.index), 3, size, size, dtype=torch.uint8)
+        renderer = ConditioningRenderer(model, recording.camera.scaled(size, size))
+        buffer = np.zeros((CHANNELS, size, size), np.float32)
+        for frame in range(count):
+            params = recording.params[frame].replace(reflectance=look.reflectance, illumination=look.illumination)
+            rendered = torch.from_numpy(renderer.render(params, buffer))
+            self.reduced[frame] = nn.functional.avg_pool2d(rendered[None], 4)[0].half()
+            if frame in self.index:
+                self.current[self.index[frame]] = rendered.half()
+                picture = recording.picture(frame, size)
+                self.truth[self.index[frame]] = torch.from_numpy(picture.transpose(2, 0, 1).copy())
+
+    def batch(self, frames: NDArray[np.int64], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """Give current conditioning `[B, 9, H, W]`, reduced windows `[B, L, 9, h, w]` and truth `[B, 3, H, W]`."""
+        rows = torch.tensor([self.index[int(frame)] for frame in frames])
+        windows = torch.tensor(np.stack([self.recording.window(int(frame), self.window) for frame in frames]))
+        current = self.current[rows].to(device).float().contiguous(memory_format=torch.channels_last)
+        truth = self.truth[rows].to(device).float() / 255.0
+        return current, self.reduced[windows].to(device).float(), truth
+
+    def median_picture(self) -> Tensor:
+        """Guess the background `[3, H, W]`: the median of up to 64 training pictures."""
+        frames = self.recording.training[:: max(1, len(self.recording.training) // 64)]
+        return self.truth[[self.index[int(frame)] for frame in frames]].median(0).values.float() / 255.0
