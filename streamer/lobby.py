@@ -33,6 +33,8 @@ class Lobby:
         self._sessions: dict[str, Session] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._is_shut = False
+        self.is_clean = True
+        """False if `shut` had to leave something behind."""
 
     @property
     def sessions(self) -> list[Session]:
@@ -101,8 +103,8 @@ class Lobby:
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("a session did not close cleanly", exc_info=error)
 
-    async def shut(self) -> bool:
-        """End every session and every inference thread; False if something would not end in time."""
+    async def shut(self) -> None:
+        """End every session and every inference thread, and note in `is_clean` whether they did."""
         self._is_shut = True
         start_ns = self._clock.monotonic_ns()
         for session in self.sessions:
@@ -115,4 +117,4 @@ class Lobby:
         has_ended = await asyncio.to_thread(self._workers.join, left_s)
         if not has_ended:
             logger.warning("an inference thread did not end in time")
-        return has_ended and not pending
+        self.is_clean = has_ended and not pending

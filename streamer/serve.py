@@ -1,0 +1,120 @@
+"""`reenact serve`: open the page and keep it open until a signal comes."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+from aiohttp import web
+
+from streamer.aiortc_adapter import check_internals
+from streamer.app import create_app
+from streamer.config import Config, load_config, parse_assignment
+from streamer.errors import ServiceError
+from streamer.keys import LOBBY
+from streamer.packaged import PackagedTargets, default_settings
+from streamer.targets import Targets
+
+logger = logging.getLogger(__name__)
+
+HTTP_SHUTDOWN_S = 0.5
+SWITCH_INTERVAL_S = 0.001
+"""How long a thread may keep the interpreter from another one that waits for it; Python's own 5 ms is a third of the
+frame budget."""
+
+FLAGS = {
+    "host": "server.host",
+    "port": "server.port",
+    "max_sessions": "server.max_sessions",
+    "actor": "engine.actor",
+    "engine": "engine.name",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `reenact serve`."""
+    parser.add_argument("--host", help="address to listen on (127.0.0.1)")
+    parser.add_argument("--port", type=int, help="TCP port, 0 for a free one (8080)")
+    parser.add_argument("--actor", help="name or path of the default target (milo)")
+    parser.add_argument("--engine", help="what executes the network: auto, torch, openvino, ... (auto)")
+    parser.add_argument("--max-sessions", type=int, metavar="N", help="sources at a time (1)")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file with these and all other settings")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="A.B=C", help="one setting, as transfer.mouth_gain=1.2"
+    )
+    parser.add_argument(
+        "--log-level", default="info", choices=("debug", "info", "warning", "error"), help="how much to tell (info)"
+    )
+
+
+def resolve_config(args: argparse.Namespace) -> Config:
+    """Join defaults, file, `--set` and options, the later the stronger; raise `UsageError`."""
+    assignments = [parse_assignment(text) for text in args.set]
+    assignments += [(key, getattr(args, flag)) for flag, key in FLAGS.items() if getattr(args, flag) is not None]
+    return load_config(default_settings(), args.config, assignments)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until SIGINT or SIGTERM; return the exit code."""
+    config = resolve_config(args)
+    _log_to_stderr(args.log_level)
+    for problem in check_internals():
+        print(f"reenact serve: {problem}", file=sys.stderr)
+        return 1
+    targets = PackagedTargets(config.engine, config.settings)
+    try:
+        targets.card(config.engine.actor)
+    except ServiceError as error:
+        print(f"reenact serve: {error.message}", file=sys.stderr)
+        return 1
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    try:
+        has_ended = asyncio.run(serve(config, targets))
+    except OSError as error:
+        where = f"{config.server.host}:{config.server.port}"
+        print(f"reenact serve: cannot listen on {where}: {error.strerror or error}", file=sys.stderr)
+        return 1
+    if not has_ended:
+        # A thread sits in native code, such as a compiler, that cannot be interrupted; waiting for it is no clean end.
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(0)
+    return 0
+
+
+def _log_to_stderr(level: str) -> None:
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    for room in ("streamer", "reenact", "capture", "models"):
+        logging.getLogger(room).setLevel(level.upper())
+
+
+async def serve(config: Config, targets: Targets, stop: asyncio.Event | None = None) -> bool:
+    """Serve until a signal or `stop`; return False if a thread had to be left behind. Raises `OSError`."""
+    stop = stop or asyncio.Event()
+    app = create_app(config, targets=targets)
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=HTTP_SHUTDOWN_S)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, config.server.host, config.server.port)
+        await site.start()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        print(f"reenact: open {_url(runner, config)} (actor {config.engine.actor})", flush=True)
+        await stop.wait()
+        logger.info("shutting down")
+    finally:
+        await runner.cleanup()
+    return app[LOBBY].is_clean
+
+
+def _url(runner: web.AppRunner, config: Config) -> str:
+    port = runner.addresses[0][1]
+    host = config.server.host
+    shown = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host  # noqa: S104
+    return f"http://{shown}:{port}/"

@@ -1,0 +1,74 @@
+"""If aiortc is updated, these say whether the adapter still fits; end to end it is `tests/e2e`."""
+
+from __future__ import annotations
+
+import aiortc
+import pytest
+from aiortc import RTCPeerConnection, RTCRtpReceiver, RTCRtpSender
+from aiortc.rtp import RtpPacket
+
+from streamer import aiortc_adapter
+from streamer.aiortc_adapter import (
+    PINNED_VERSION,
+    check_internals,
+    install_encoder,
+    install_packet_sink,
+    negotiated_codecs,
+    payload_of,
+    sent_timestamp,
+)
+from streamer.codecs import make_encoder
+
+
+def test_the_installed_aiortc_is_the_pinned_one_and_fits() -> None:
+    assert aiortc.__version__ == PINNED_VERSION
+    assert check_internals() == []
+
+
+def test_another_version_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aiortc_adapter.aiortc, "__version__", "1.17.0")
+    assert check_internals() == ["aiortc is 1.17.0, the adapter was written for 1.16.0"]
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.packets: list[RtpPacket] = []
+
+    def add(self, packet: RtpPacket) -> tuple[bool, None]:
+        self.packets.append(packet)
+        return False, None
+
+
+async def test_the_receiver_hands_packets_to_the_sink_and_decodes_nothing_itself() -> None:
+    peer = RTCPeerConnection()
+    transceiver = peer.addTransceiver("video", direction="recvonly")
+    receiver, sink = transceiver.receiver, Sink()
+    await peer.createOffer()
+    codecs = negotiated_codecs(transceiver)
+    assert list(codecs.values())[0] == "VP8"
+    install_packet_sink(receiver, sink)
+    # What `RTCRtpReceiver.receive` would set, without a transport.
+    receiver._RTCRtpReceiver__codecs = {codec.payloadType: codec for codec in transceiver._codecs}  # type: ignore[attr-defined]
+    packet = RtpPacket(payload_type=next(iter(codecs)), sequence_number=1, timestamp=2, marker=1, payload=b"\x10\x00abc")
+    await receiver._handle_rtp_packet(packet, arrival_time_ms=0)
+    assert sink.packets == [packet]
+    assert payload_of(packet) == b"\x00abc"
+    assert receiver._RTCRtpReceiver__decoder_queue.empty()  # type: ignore[attr-defined]
+    await peer.close()
+
+
+async def test_the_sender_uses_our_encoder() -> None:
+    peer = RTCPeerConnection()
+    sender = peer.addTransceiver("video").sender
+    encoder = make_encoder("VP8")
+    install_encoder(sender, encoder)
+    assert sender._RTCRtpSender__encoder is encoder  # type: ignore[attr-defined]
+    assert sent_timestamp(sender) == 0
+    await peer.close()
+
+
+def test_other_objects_are_refused() -> None:
+    with pytest.raises(RuntimeError, match="another RTCRtpReceiver"):
+        install_packet_sink(object.__new__(RTCRtpReceiver), Sink())
+    with pytest.raises(RuntimeError, match="another RTCRtpSender"):
+        install_encoder(object.__new__(RTCRtpSender), make_encoder("VP8"))
