@@ -1,0 +1,248 @@
+"""The compiled inner loop of fitting: normal equations of the landmarks, and their solution within bounds."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+MIN_FACING = 0.1
+"""Landmarks on skin that turns away slide along the outline: their weight falls with the cosine, down to this."""
+CLOSED_WEIGHT = 1e-3
+"""Share that remains of an iris's weight behind closed lids, where the detector invents one."""
+
+
+@numba.njit(cache=True, error_model="numpy", boundscheck=False)
+def accumulate(
+    observed: Array,  # [478, 2] rays: x / depth, y / depth
+    precision: Array,  # [478] 1 / m^2
+    normals: Array,  # [478, 3]
+    neutral: Array,  # [478, 3]
+    eye_centers: Array,  # [2, 3]
+    eye_of_landmark: Indices,  # [478]
+    look_basis: Array,  # [2, 4, 478, 3]
+    starts: Indices,
+    shapes: Indices,
+    offsets: Array,
+    rotation: Array,
+    translation: Array,
+    gaze: Array,  # [4] yaw, pitch, left minus right of both
+    weights: Array,  # [shapes]
+    openness: Array,  # [2]
+    huber_m: float,
+    hessian: Array,
+    gradient: Array,
+) -> float:  # pragma: no cover - compiled
+    """Fill the Gauss-Newton `hessian [n, n]` and `gradient [n]` of half the weighted squared error, n = 10 + shapes.
+
+    Residuals are metres at the head's depth. Gives their root mean square, weighted.
+    """
+    size = hessian.shape[0]
+    hessian[:] = 0.0
+    gradient[:] = 0.0
+    turns = np.zeros((2, 3, 3))
+    by_yaw = np.zeros((2, 3, 3))
+    by_pitch = np.zeros((2, 3, 3))
+    angles = np.zeros((2, 2))
+    for eye in range(2):
+        sign = 0.5 if eye == 0 else -0.5
+        yaw, pitch = gaze[0] + sign * gaze[2], gaze[1] + sign * gaze[3]
+        angles[eye, 0], angles[eye, 1] = yaw, pitch
+        cy, sy, cp, sp = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch)
+        _fill(turns[eye], cy, -sy * sp, sy * cp, 0.0, cp, sp, -sy, -cy * sp, cy * cp)
+        _fill(by_yaw[eye], -sy, -cy * sp, cy * cp, 0.0, 0.0, 0.0, -cy, sy * sp, -sy * cp)
+        _fill(by_pitch[eye], 0.0, -sy * cp, -sy * sp, 0.0, -sp, cp, 0.0, -cy * cp, -cy * sp)
+    head = np.zeros(3)
+    jacobian = np.zeros((2, size))
+    columns = np.zeros(size, np.int64)
+    gaze_move = np.zeros((4, 3))
+    total, total_weight = 0.0, 0.0
+    for i in range(observed.shape[0]):
+        eye = eye_of_landmark[i]
+        weight = precision[i]
+        gaze_move[:] = 0.0
+        count = 6
+        for k in range(6):
+            columns[k] = k
+        if eye >= 0:
+            weight *= max(openness[eye], CLOSED_WEIGHT)
+            sign = 0.5 if eye == 0 else -0.5
+            for r in range(3):
+                value, dyaw, dpitch = 0.0, 0.0, 0.0
+                for c in range(3):
+                    arm = neutral[i, c] - eye_centers[eye, c]
+                    value += turns[eye, r, c] * arm
+                    dyaw += by_yaw[eye, r, c] * arm
+                    dpitch += by_pitch[eye, r, c] * arm
+                head[r] = eye_centers[eye, r] + value
+                gaze_move[0, r], gaze_move[1, r] = dyaw, dpitch
+                gaze_move[2, r], gaze_move[3, r] = sign * dyaw, sign * dpitch
+        else:
+            for r in range(3):
+                head[r] = neutral[i, r]
+            for k in range(starts[i], starts[i + 1]):
+                for r in range(3):
+                    head[r] += weights[shapes[k]] * offsets[k, r]
+            for e in range(2):
+                sign = 0.5 if e == 0 else -0.5
+                by_y = 0 if angles[e, 0] > 0 else 1
+                by_p = 2 if angles[e, 1] > 0 else 3
+                for r in range(3):
+                    dyaw, dpitch = look_basis[e, by_y, i, r], look_basis[e, by_p, i, r]
+                    head[r] += angles[e, 0] * dyaw + angles[e, 1] * dpitch
+                    gaze_move[0, r] += dyaw
+                    gaze_move[1, r] += dpitch
+                    gaze_move[2, r] += sign * dyaw
+                    gaze_move[3, r] += sign * dpitch
+        moved = np.abs(gaze_move).max() > 1e-9
+        x = rotation[0, 0] * head[0] + rotation[0, 1] * head[1] + rotation[0, 2] * head[2]
+        y = rotation[1, 0] * head[0] + rotation[1, 1] * head[1] + rotation[1, 2] * head[2]
+        z = rotation[2, 0] * head[0] + rotation[2, 1] * head[1] + rotation[2, 2] * head[2]
+        px, py, pz = x + translation[0], y + translation[1], z + translation[2]
+        depth = max(-pz, 0.02)
+        nx = rotation[0, 0] * normals[i, 0] + rotation[0, 1] * normals[i, 1] + rotation[0, 2] * normals[i, 2]
+        ny = rotation[1, 0] * normals[i, 0] + rotation[1, 1] * normals[i, 1] + rotation[1, 2] * normals[i, 2]
+        nz = rotation[2, 0] * normals[i, 0] + rotation[2, 1] * normals[i, 1] + rotation[2, 2] * normals[i, 2]
+        facing = -(nx * px + ny * py + nz * pz) / np.sqrt(px * px + py * py + pz * pz)
+        weight *= max(facing, MIN_FACING)
+        # Residual (predicted minus observed ray) times depth: metres at the head.
+        rx, ry = px - observed[i, 0] * depth, py - observed[i, 1] * depth
+        sx, sy_ = px / depth, py / depth
+        error = np.sqrt(rx * rx + ry * ry)
+        total += weight * error * error
+        total_weight += weight
+        if error > huber_m:
+            weight *= huber_m / error
+        # d(ray * depth) = (dx + sx * dz, dy + sy * dz), with depth = -z held in the scale.
+        _project(jacobian, 0, 0.0, -z, y, sx, sy_)
+        _project(jacobian, 1, z, 0.0, -x, sx, sy_)
+        _project(jacobian, 2, -y, x, 0.0, sx, sy_)
+        _project(jacobian, 3, 1.0, 0.0, 0.0, sx, sy_)
+        _project(jacobian, 4, 0.0, 1.0, 0.0, sx, sy_)
+        _project(jacobian, 5, 0.0, 0.0, 1.0, sx, sy_)
+        if moved:
+            for k in range(4):
+                _turned(jacobian, count, rotation, gaze_move[k], sx, sy_)
+                columns[count] = 6 + k
+                count += 1
+        if eye < 0:
+            for k in range(starts[i], starts[i + 1]):
+                _turned(jacobian, count, rotation, offsets[k], sx, sy_)
+                columns[count] = 10 + shapes[k]
+                count += 1
+        for a in range(count):
+            ja0, ja1 = weight * jacobian[0, a], weight * jacobian[1, a]
+            ca = columns[a]
+            gradient[ca] += ja0 * rx + ja1 * ry
+            for b in range(a, count):  # columns rise, so this is the upper triangle
+                hessian[ca, columns[b]] += ja0 * jacobian[0, b] + ja1 * jacobian[1, b]
+    for a in range(size):
+        for b in range(a):
+            hessian[a, b] = hessian[b, a]
+    return np.sqrt(total / total_weight)
+
+
+@numba.njit(cache=True, inline="always")
+def _project(
+    jacobian: Array, column: int, dx: float, dy: float, dz: float, sx: float, sy: float
+) -> None:  # pragma: no cover - compiled
+    jacobian[0, column] = dx + sx * dz
+    jacobian[1, column] = dy + sy * dz
+
+
+@numba.njit(cache=True, inline="always")
+def _turned(
+    jacobian: Array, column: int, rotation: Array, move: Array, sx: float, sy: float
+) -> None:  # pragma: no cover - compiled
+    dx = rotation[0, 0] * move[0] + rotation[0, 1] * move[1] + rotation[0, 2] * move[2]
+    dy = rotation[1, 0] * move[0] + rotation[1, 1] * move[1] + rotation[1, 2] * move[2]
+    dz = rotation[2, 0] * move[0] + rotation[2, 1] * move[1] + rotation[2, 2] * move[2]
+    jacobian[0, column] = dx + sx * dz
+    jacobian[1, column] = dy + sy * dz
+
+
+@numba.njit(cache=True)
+def _fill(
+    matrix: Array, a: float, b: float, c: float, d: float, e: float, f: float, g: float, h: float, i: float
+) -> None:  # pragma: no cover - compiled
+    matrix[0, 0], matrix[0, 1], matrix[0, 2] = a, b, c
+    matrix[1, 0], matrix[1, 1], matrix[1, 2] = d, e, f
+    matrix[2, 0], matrix[2, 1], matrix[2, 2] = g, h, i
+
+
+@numba.njit(cache=True, error_model="numpy", boundscheck=False)
+def solve_bounded(
+    matrix: Array, right: Array, low: Array, high: Array, start: Array, rounds: int = 12
+) -> Array:  # pragma: no cover - compiled
+    """Minimise `x' A x / 2 - b' x` within `low <= x <= high` by active sets; `matrix [n, n]` is positive definite.
+
+    Starts with the bounds that `start` touches. In practice three or four rounds.
+    """
+    n = len(right)
+    solution = np.minimum(np.maximum(start, low), high)
+    state = np.zeros(n, np.int8)  # -1 at the lower bound, 1 at the upper, 0 free
+    for i in range(n):
+        if high[i] - low[i] < 1e-12:
+            state[i] = 2  # held for good
+        elif solution[i] <= low[i]:
+            state[i] = -1
+        elif solution[i] >= high[i]:
+            state[i] = 1
+    free = np.zeros(n, np.int64)
+    factor = np.zeros((n, n))
+    vector = np.zeros(n)
+    for _ in range(rounds):
+        count = 0
+        for i in range(n):
+            if state[i] == 0:
+                free[count] = i
+                count += 1
+        for a in range(count):
+            i = free[a]
+            value = right[i]
+            for j in range(n):
+                if state[j] != 0:
+                    value -= matrix[i, j] * solution[j]
+            vector[a] = value
+        for a in range(count):  # Cholesky and forward substitution in one sweep
+            for b in range(a + 1):
+                value = matrix[free[a], free[b]]
+                for c in range(b):
+                    value -= factor[a, c] * factor[b, c]
+                if a == b:
+                    factor[a, a] = np.sqrt(max(value, 1e-12))
+                else:
+                    factor[a, b] = value / factor[b, b]
+            value = vector[a]
+            for c in range(a):
+                value -= factor[a, c] * vector[c]
+            vector[a] = value / factor[a, a]
+        for a in range(count - 1, -1, -1):
+            value = vector[a]
+            for c in range(a + 1, count):
+                value -= factor[c, a] * vector[c]
+            vector[a] = value / factor[a, a]
+        changed = False
+        for a in range(count):
+            i = free[a]
+            if vector[a] < low[i]:
+                solution[i], state[i], changed = low[i], -1, True
+            elif vector[a] > high[i]:
+                solution[i], state[i], changed = high[i], 1, True
+            else:
+                solution[i] = vector[a]
+        if changed:
+            continue
+        for i in range(n):  # let go of bounds that the gradient pulls away from
+            if state[i] == -1 or state[i] == 1:
+                slope = -right[i]
+                for j in range(n):
+                    slope += matrix[i, j] * solution[j]
+                if state[i] * slope > 1e-9:
+                    state[i], changed = 0, True
+        if not changed:
+            break
+    return solution
