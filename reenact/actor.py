@@ -1,0 +1,355 @@
+"""The actor package: a target on disk, read as if it came from a stranger.
+
+A folder `NAME.actor/` holds three files and nothing else: `actor.json`, `generator.safetensors` and `preview.webp`.
+Only JSON and safetensors are read; a file that could run code is refused before it is opened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, Self
+
+from reenact.target import Target
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from models.generator import GeneratorConfig, SpaceTimeGenerator
+
+logger = logging.getLogger(__name__)
+
+SCHEMA = 1
+"""Version of the package's layout; another one is refused."""
+SUFFIX = ".actor"
+MANIFEST = "actor.json"
+WEIGHTS = "generator.safetensors"
+PREVIEW = "preview.webp"
+MAX_BYTES = {MANIFEST: 1 << 20, WEIGHTS: 1 << 29, PREVIEW: 1 << 22}
+"""Largest size of each file."""
+RESOLUTIONS = (128, 1024)
+"""Smallest and largest resolution that is accepted, pixels."""
+NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+BUNDLED = Path(__file__).resolve().parents[1] / "models" / "actors"
+
+KEYS = (
+    "schema", "name", "title", "resolution", "frame_rate", "generator", "target", "training", "consent", "license",
+    "files",
+)  # fmt: skip
+
+
+class ActorError(Exception):
+    """A package cannot be used; the message is one sentence for people."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Actor:
+    """A package that was found well formed; its weights are read by `load_generator()`."""
+
+    folder: Path
+    """Where it lies."""
+    name: str
+    """Short name, `[a-z0-9_-]`, that of the folder."""
+    title: str
+    """Name for people."""
+    resolution: int
+    """Width and height of its pictures, pixels."""
+    frame_rate: float
+    """Frames per second of the video it was trained on."""
+    generator_config: GeneratorConfig
+    """Sizes of its network."""
+    target: Target
+    """Its place in parameter space."""
+    training: Mapping[str, Any]
+    """What training reported: figures, settings, time."""
+    consent: Mapping[str, Any]
+    """Who agreed to what, and when."""
+    license: str
+    """SPDX expression, or a sentence, under which the package may be used."""
+    digests: Mapping[str, str]
+    """SHA-256 of each file but the manifest, as the manifest says."""
+
+    @property
+    def preview_path(self) -> Path:
+        """The picture that a list of actors shows (WebP)."""
+        return self.folder / PREVIEW
+
+    @classmethod
+    def load(cls, path_or_name: Path | str, *, verify: bool = True) -> Self:
+        """Open a package by its folder, or by name in the folders of `actor_folders()`.
+
+        A text with a slash or the ending `.actor` is a path: look names from strangers up with `find_actor()` first.
+        `verify` also checks every file's SHA-256 and the weights' names, shapes, types and values; without it only the
+        manifest is read. Raises `ActorError`.
+        """
+        text = os.fspath(path_or_name)
+        is_path = isinstance(path_or_name, Path) or "/" in text or os.sep in text or text.endswith(SUFFIX)
+        folder = Path(text) if is_path else find_actor(text)
+        _check_folder(folder)
+        actor = cls(folder=folder, **_read_manifest(folder))
+        if actor.name != folder.resolve().name.removesuffix(SUFFIX):
+            raise ActorError(f"{folder} says that its name is {actor.name!r}: folder and name must be the same.")
+        if verify:
+            actor.verify()
+        return actor
+
+    def verify(self) -> None:
+        """Check that every file is what the manifest says, and the weights fit the network. Raises `ActorError`."""
+        for name, digest in self.digests.items():
+            if (got := _sha256(self.folder / name)) != digest:
+                raise ActorError(
+                    f"{self.folder / name} was changed or damaged: its SHA-256 is {got[:12]}..., "
+                    f"and {MANIFEST} says {digest[:12]}..."
+                )
+        _check_preview(self.preview_path)
+        self._read_weights()
+
+    def load_generator(self) -> SpaceTimeGenerator:
+        """Build the network and load its weights, in evaluation mode and float32. Raises `ActorError`."""
+        from models.generator import SpaceTimeGenerator
+
+        generator = SpaceTimeGenerator(self.generator_config)
+        generator.load_state_dict({name: value.float() for name, value in self._read_weights().items()})
+        return generator.requires_grad_(False).eval()
+
+    def _read_weights(self) -> dict[str, Tensor]:
+        """Read the weights, float16, and check that they are the network's."""
+        import torch
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        from models.generator import SpaceTimeGenerator
+
+        path = self.folder / WEIGHTS
+        _refuse_pickle(path)
+        try:
+            weights = load_file(path)
+        except (SafetensorError, OSError, ValueError) as error:
+            raise ActorError(f"{path} is not a safetensors file ({error}).") from None
+        with torch.device("meta"):
+            expected = SpaceTimeGenerator(self.generator_config).state_dict()
+        if unknown := sorted(set(weights) ^ set(expected)):
+            kind = "lacks" if unknown[0] in expected else "holds the unknown"
+            raise ActorError(f"{path} {kind} tensor {unknown[0]}: it belongs to another network.")
+        for name, value in weights.items():
+            if value.shape != expected[name].shape:
+                raise ActorError(
+                    f"{path}: the tensor {name} has shape {list(value.shape)}, "
+                    f"and the network needs {list(expected[name].shape)}."
+                )
+            if value.dtype != torch.float16:
+                raise ActorError(f"{path}: the tensor {name} is {value.dtype}, and must be torch.float16.")
+            if not torch.isfinite(value).all():
+                raise ActorError(f"{path}: the tensor {name} holds values that are not finite numbers.")
+        return weights
+
+
+def actor_folders() -> list[Path]:
+    """Give the folders that actors are looked for in: `$REENACT_ACTORS`, the user's own, and those that ship."""
+    named = [Path(text) for text in os.environ.get("REENACT_ACTORS", "").split(os.pathsep) if text]
+    data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    return [*named, data / "reenact" / "actors", BUNDLED]
+
+
+def actor_paths() -> dict[str, Path]:
+    """Map the names of all packages in `actor_folders()`, well formed or not, to folders; the first of a name wins."""
+    found: dict[str, Path] = {}
+    for folder in actor_folders():
+        with contextlib.suppress(OSError):
+            for path in sorted(folder.glob(f"*{SUFFIX}")):
+                if NAME_PATTERN.fullmatch(path.name.removesuffix(SUFFIX)) and path.is_dir():
+                    found.setdefault(path.name.removesuffix(SUFFIX), path)
+    return found
+
+
+def find_actor(name: str) -> Path:
+    """Give the folder of a package by its name. Raises `ActorError` when there is none."""
+    paths = actor_paths()
+    if name not in paths:
+        known = ", ".join(paths) or "none"
+        raise ActorError(f"There is no actor {name!r} (there are: {known}).")
+    return paths[name]
+
+
+def list_actors() -> list[Actor]:
+    """Open every package that can be opened, without checking their weights; others are named in the log."""
+    actors = []
+    for path in actor_paths().values():
+        try:
+            actors.append(Actor.load(path, verify=False))
+        except ActorError as error:
+            logger.warning("%s", error)
+    return actors
+
+
+def save_actor(
+    folder: Path,
+    generator: SpaceTimeGenerator,
+    preview: bytes,
+    *,
+    title: str,
+    frame_rate: float,
+    target: Target,
+    training: Mapping[str, Any],
+    consent: Mapping[str, Any],
+    license: str,  # noqa: A002 - the field's name
+) -> Actor:
+    """Write a package, whole or not at all, in place of one that is there; `preview` is the bytes of a WebP picture.
+
+    Weights are stored in float16. Raises `ActorError` when the result would not pass its own verification.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    name = folder.name.removesuffix(SUFFIX)
+    if not folder.name.endswith(SUFFIX) or not NAME_PATTERN.fullmatch(name):
+        raise ActorError(f"{folder} is no name for an actor: expected NAME{SUFFIX} with letters a-z, digits, - and _.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".saving-") as scratch:
+        made = Path(scratch) / folder.name
+        made.mkdir()
+        weights = {
+            key: value.detach().to("cpu", torch.float16).contiguous() for key, value in generator.state_dict().items()
+        }
+        save_file(weights, made / WEIGHTS)
+        (made / PREVIEW).write_bytes(preview)
+        files = {
+            file: {"sha256": _sha256(made / file), "bytes": (made / file).stat().st_size} for file in (WEIGHTS, PREVIEW)
+        }
+        manifest = {
+            "schema": SCHEMA, "name": name, "title": title, "resolution": generator.config.resolution,
+            "frame_rate": frame_rate, "license": license, "consent": dict(consent), "files": files,
+            "generator": generator.config.to_json(), "training": dict(training), "target": target.to_json(),
+        }  # fmt: skip
+        (made / MANIFEST).write_text(json.dumps(manifest, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        Actor.load(made)
+        old = Path(scratch) / "old"
+        if folder.exists():
+            folder.rename(old)
+        try:
+            made.rename(folder)
+        except OSError:
+            if old.exists():
+                old.rename(folder)
+            raise
+    return Actor.load(folder, verify=False)
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder with files too few, too many, too large, or that lead elsewhere."""
+    if not folder.is_dir():
+        raise ActorError(f"There is no actor package at {folder}.")
+    names = {path.name for path in folder.iterdir()}
+    for name, limit in MAX_BYTES.items():
+        path = folder / name
+        if name not in names:
+            raise ActorError(f"{folder} has no {name}: the package is not complete.")
+        if path.is_symlink() or not path.is_file():
+            raise ActorError(f"{path} is not a plain file.")
+        if path.stat().st_size > limit:
+            raise ActorError(f"{path} is too large: {path.stat().st_size} bytes, and {limit} are allowed.")
+    if extra := sorted(names - set(MAX_BYTES)):
+        raise ActorError(f"{folder} holds {extra[0]!r}, which is no part of an actor package.")
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    """Parse and check `actor.json` into the fields of `Actor`."""
+    path = folder / MANIFEST
+    try:
+        values = json.loads(path.read_bytes().decode("utf-8"), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError, OSError) as error:
+        raise ActorError(f"{path} cannot be read as JSON ({error}).") from None
+    if not isinstance(values, dict):
+        raise ActorError(f"{path} is not a JSON object.")
+    if values.get("schema") != SCHEMA:
+        raise ActorError(
+            f"{path} has schema {values.get('schema')!r}, and this version reads {SCHEMA}: "
+            "update reenact, or train the actor anew."
+        )
+    if wrong := sorted(set(values) ^ set(KEYS)):
+        raise ActorError(f"{path} {'lacks' if wrong[0] in KEYS else 'has the unknown field'} {wrong[0]!r}.")
+    try:
+        return _parse_fields(values)
+    except ActorError as error:
+        raise ActorError(f"{path}: {error}") from None
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        raise ActorError(f"{path} does not make sense: {error}.") from None
+
+
+def _parse_fields(values: dict[str, Any]) -> dict[str, Any]:
+    from models.generator import GeneratorConfig
+
+    for field in ("name", "title", "license"):
+        if not isinstance(values[field], str) or not 0 < len(values[field]) <= 500:
+            raise ActorError(f"{field!r} must be a text of 1 to 500 characters.")
+    if not NAME_PATTERN.fullmatch(values["name"]):
+        raise ActorError(f"{values['name']!r} is no name for an actor: letters a-z, digits, - and _ are.")
+    for field in ("generator", "training", "consent", "files"):
+        if not isinstance(values[field], dict):
+            raise ActorError(f"{field!r} must be an object.")
+    frame_rate = values["frame_rate"]
+    if not isinstance(frame_rate, int | float) or isinstance(frame_rate, bool) or not 1 <= frame_rate <= 240:
+        raise ActorError(f"'frame_rate' must be a number from 1 to 240, and is {frame_rate!r}.")
+    config = GeneratorConfig.from_json(values["generator"])
+    low, high = RESOLUTIONS
+    if values["resolution"] != config.resolution or not low <= config.resolution <= high:
+        raise ActorError(
+            f"'resolution' must be the generator's, from {low} to {high}; it is {values['resolution']!r}, "
+            f"and the generator's {config.resolution!r}."
+        )
+    return {
+        "name": values["name"], "title": values["title"], "license": values["license"], "resolution": config.resolution,
+        "frame_rate": float(frame_rate), "training": values["training"], "consent": values["consent"],
+        "generator_config": config, "target": Target.from_json(values["target"]),
+        "digests": _parse_files(values["files"]),
+    }  # fmt: skip
+
+
+def _parse_files(files: dict[str, Any]) -> dict[str, str]:
+    """Check the list of files, `{name: {"sha256", "bytes"}}`: exactly the known names, no paths."""
+    for name in files:
+        if name not in (WEIGHTS, PREVIEW):
+            raise ActorError(f"'files' names {name!r}, which is no part of an actor package.")
+    digests = {}
+    for name in (WEIGHTS, PREVIEW):
+        entry = files.get(name)
+        digest = entry.get("sha256") if isinstance(entry, dict) else None
+        if not isinstance(digest, str) or not re.fullmatch(r"[0-9a-f]{64}", digest):
+            raise ActorError(f"'files' gives no SHA-256 for {name}.")
+        digests[name] = digest
+    return digests
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a number")
+
+
+def _refuse_pickle(path: Path) -> None:
+    """Refuse what PyTorch saves: zip archives and pickles, under whatever name."""
+    with path.open("rb") as file:
+        head = file.read(10)
+    # A safetensors file starts with the length of its header, eight bytes, and a brace.
+    if head[:4] == b"PK\x03\x04" or (
+        head[:1] == b"\x80" and head[1:2] in b"\x00\x01\x02\x03\x04\x05" and head[8:9] != b"{"
+    ):
+        raise ActorError(f"{path} is a pickle (a PyTorch checkpoint), which could run code: only safetensors are read.")
+
+
+def _check_preview(path: Path) -> None:
+    with path.open("rb") as file:
+        head = file.read(12)
+    if head[:4] != b"RIFF" or head[8:] != b"WEBP":
+        raise ActorError(f"{path} is not a WebP picture.")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,134 @@
+"""Choose the engine: the one that was asked for, or the fastest that works on this machine."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from models.generator import CONDITIONING_CHANNELS, GeneratorConfig, SpaceTimeGenerator
+from reenact.engines.engine import Engine, EngineError
+from reenact.window import Step
+
+logger = logging.getLogger(__name__)
+
+ENGINES = ("openvino", "torch", "tensorrt")
+AUTO = (("openvino", "bf16"), ("openvino", "fp32"), ("torch", "fp32"))
+"""What `auto` tries. Engine and precision."""
+TRIAL_STEPS = 8
+TRIAL_S = 0.4
+"""A candidate is timed for this many steps or seconds, whichever ends first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """An engine, ready to run, and why it is this one."""
+
+    engine: Engine
+    reason: str
+
+
+_fastest: dict[tuple[GeneratorConfig, str, int], tuple[str, str, str]] = {}
+"""Engine, precision and reason chosen before in this process: every session would choose the same."""
+
+
+def make_engine(
+    generator: SpaceTimeGenerator, name: str = "auto", precision: str = "auto", threads: int = 0
+) -> Selection:
+    """Make the named engine, or with `auto` time those that work here and keep the fastest.
+
+    `threads` of 0 leaves the number to the engine. Raises `EngineError` with the reason where the named one does not
+    work, and `ValueError` for a name that there is not.
+    """
+    if name not in ("auto", *ENGINES):
+        raise ValueError(f"engine: expected one of auto, {', '.join(ENGINES)}, got {name!r}")
+    if precision not in ("auto", "fp32", "bf16", "fp16"):
+        raise ValueError(f"precision: expected one of auto, fp32, bf16, fp16, got {precision!r}")
+    if precision == "fp16":
+        raise EngineError("fp16 needs an engine on a GPU; on a CPU there are fp32 and bf16.")
+    if name == "auto":
+        return _make_fastest(generator, precision, threads)
+    if precision == "auto":
+        return _make_preferred(generator, name, threads)
+    return Selection(_make(generator, name, precision, threads), f"{name} in {precision}: asked for")
+
+
+def refusal(name: str) -> str | None:
+    """Say why an engine cannot run on this machine at all; None if it can."""
+    if name == "torch":
+        return None
+    if name == "openvino":
+        return None if importlib.util.find_spec("openvino") else "OpenVINO is not installed: pip install openvino."
+    import torch
+
+    if not torch.cuda.is_available():
+        return "TensorRT needs an NVIDIA GPU, and PyTorch finds none here."
+    return "TensorRT is not supported yet; use openvino or torch."
+
+
+def _make(generator: SpaceTimeGenerator, name: str, precision: str, threads: int) -> Engine:
+    if reason := refusal(name):
+        raise EngineError(reason)
+    chosen: Literal["fp32", "bf16"] = "bf16" if precision == "bf16" else "fp32"
+    if name == "openvino":
+        from reenact.engines.openvino_engine import OpenVinoEngine
+
+        return OpenVinoEngine(generator, precision=chosen, threads=threads)
+    from reenact.engines.torch_engine import TorchEngine
+
+    return TorchEngine(generator, precision=chosen, threads=threads)
+
+
+def _make_preferred(generator: SpaceTimeGenerator, name: str, threads: int) -> Selection:
+    """Make a named engine in its fastest precision: bf16 where the processor has it; the reference stays in fp32."""
+    if name == "openvino" and refusal(name) is None:
+        from reenact.engines.openvino_engine import has_bf16
+
+        if has_bf16():
+            return Selection(_make(generator, name, "bf16", threads), f"{name}: asked for; bf16: this CPU has it")
+        return Selection(_make(generator, name, "fp32", threads), f"{name}: asked for; fp32: this CPU has no bf16")
+    return Selection(_make(generator, name, "fp32", threads), f"{name} in fp32: asked for")
+
+
+def _make_fastest(generator: SpaceTimeGenerator, precision: str, threads: int) -> Selection:
+    key = (generator.config, precision, threads)
+    if key in _fastest:
+        name, chosen, reason = _fastest[key]
+        return Selection(_make(generator, name, chosen, threads), reason)
+    best: tuple[float, Engine] | None = None
+    notes = []
+    for name, candidate in AUTO if precision == "auto" else [(n, precision) for n in ("openvino", "torch")]:
+        try:
+            engine = _make(generator, name, candidate, threads)
+        except EngineError as error:
+            notes.append(f"{name} {candidate} not: {error}")
+            continue
+        step_ms = time_engine(engine, generator.config)
+        notes.append(f"{name} {candidate} {step_ms:.1f} ms")
+        if best is None or step_ms < best[0]:
+            best = step_ms, engine
+        else:
+            engine.close()
+    if best is None:
+        raise EngineError("No engine works here: " + "; ".join(notes))
+    engine = best[1]
+    reason = f"fastest here: {', '.join(notes)}"
+    logger.info("engine %s %s (%s)", engine.name, engine.precision, reason)
+    _fastest[key] = engine.name, engine.precision, reason
+    return Selection(engine, reason)
+
+
+def time_engine(engine: Engine, config: GeneratorConfig) -> float:
+    """Give the shortest of a few steps of a warm engine, milliseconds: the machine's other work disturbs it least."""
+    conditioning = np.zeros((CONDITIONING_CHANNELS, config.resolution, config.resolution), np.float32)
+    engine.generate(conditioning, Step.RESTART)
+    times_s: list[float] = []
+    while len(times_s) < 2 or (len(times_s) < TRIAL_STEPS and sum(times_s) < TRIAL_S):
+        began = time.perf_counter()
+        engine.generate(conditioning, Step.APPEND)
+        times_s.append(time.perf_counter() - began)
+    return 1000.0 * min(times_s)
