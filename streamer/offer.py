@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from aiortc import RTCIceCandidate
@@ -39,6 +40,7 @@ def parse_offer(text: str) -> Offer:
     """Check an SDP offer; raise `ServiceError` `bad_sdp` (400) or `no_common_codec` (406)."""
     if not text.strip():
         raise bad_sdp("The offer is empty.")
+    text = _spell_out_directions(text)
     description = _parse(text)
     videos = [media for media in description.media if media.kind == "video"]
     _check_media(description, videos)
@@ -57,6 +59,17 @@ def parse_offer(text: str) -> Offer:
         video_mids=tuple(media.rtp.muxId for media in videos),
         source_mid=source.rtp.muxId,
         output_mid=output.rtp.muxId if output is not None else None,
+    )
+
+
+def _spell_out_directions(text: str) -> str:
+    """Write its direction into every media section: the default (RFC 8866) and the session's own are not aiortc's."""
+    head, *sections = re.split(r"^(?=m=)", text, flags=re.MULTILINE)
+    direction = re.compile(r"^a=(sendrecv|sendonly|recvonly|inactive)\s*$", flags=re.MULTILINE)
+    given = direction.search(head)
+    default = given.group(1) if given else "sendrecv"
+    return head + "".join(
+        section if direction.search(section) else f"{section.rstrip()}\r\na={default}\r\n" for section in sections
     )
 
 
@@ -82,6 +95,12 @@ def _check_media(description: SessionDescription, videos: list[MediaDescription]
     mids = [media.rtp.muxId for media in description.media]
     if len(set(mids)) != len(mids) or not all(mids):
         raise bad_sdp("The media sections of the offer have no distinct a=mid names.")
+    bundled = [mid for group in description.group if group.semantic == "BUNDLE" for mid in group.items]
+    if len(set(bundled)) != len(bundled) or not set(bundled) <= set(mids):
+        raise bad_sdp("The offer bundles media sections that it does not have.")
+    kinds = [media.kind for media in description.media]
+    if not set(kinds) <= {"audio", "video", "application"} or kinds.count("application") > 1:
+        raise bad_sdp("The offer has media sections that are neither video, audio nor one data channel.")
     for media in description.media:
         if media.ice is None or not media.ice.usernameFragment or not media.ice.password:
             raise bad_sdp("The offer has no ICE user name and password.")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from reenact.actor import Actor, ActorError, list_actors
 from reenact.reenactor import Reenactor, ReenactSettings
 
+from reenact.actor import Actor, ActorError, actor_paths, list_actors
 from streamer.config import EngineConfig
 from streamer.errors import ServiceError
 from streamer.targets import ActorCard, unknown_actor
@@ -22,15 +22,14 @@ def default_settings() -> ReenactSettings:
 
 def card_of(actor: Actor) -> ActorCard:
     """Return what a page shows of `actor`."""
-    preview = Path(actor.preview_path) if actor.preview_path else None
     return ActorCard(
         name=actor.name,
         title=actor.title,
         resolution=actor.resolution,
-        frame_rate=float(actor.frame_rate),
+        frame_rate=actor.frame_rate,
         license=actor.license,
-        consent=actor.consent,
-        preview_path=preview if preview is not None and preview.is_file() else None,
+        consent=dict(actor.consent),
+        preview_path=actor.preview_path,
     )
 
 
@@ -48,9 +47,9 @@ class PackagedTargets:
     def cards(self) -> list[ActorCard]:
         """List the actors that can be loaded; the default one first, if it stands elsewhere."""
         cards = {actor.name: card_of(actor) for actor in list_actors()}
-        if self._is_path(self._engine.actor):
+        if self._default_path is not None:
             try:
-                given = card_of(Actor.load(self._engine.actor, verify=False))
+                given = card_of(Actor.load(self._default_path, verify=False))
             except ActorError as error:
                 logger.warning("%s", error)
             else:
@@ -78,25 +77,17 @@ class PackagedTargets:
         except ActorError as error:
             raise ServiceError(409, "actor_refused", str(error)) from error
 
-    def _locate(self, name: str) -> str:
-        """Return what `Actor.load` wants for a name that is listed, or for the default."""
-        default = self._engine.actor
-        if name == default:
-            if not self._is_path(default) and not self._is_listed(default):
-                raise unknown_actor(name, self._names())
+    @property
+    def _default_path(self) -> Path | None:
+        """The default actor's folder, if the command line named it by that."""
+        name = self._engine.actor
+        return Path(name) if "/" in name or name.endswith(".actor") else None
+
+    def _locate(self, name: str) -> Path:
+        """Return the folder of an actor that is listed, or of the default one."""
+        default, paths = self._default_path, actor_paths()
+        if default is not None and name in (self._engine.actor, default.resolve().name.removesuffix(".actor")):
             return default
-        if self._is_listed(name):
-            return name
-        if self._is_path(default) and any(card.name == name for card in self.cards()):
-            return default
-        raise unknown_actor(name, self._names())
-
-    def _is_listed(self, name: str) -> bool:
-        return name in self._names()
-
-    def _names(self) -> list[str]:
-        return [actor.name for actor in list_actors()]
-
-    @staticmethod
-    def _is_path(name: str) -> bool:
-        return "/" in name or name.endswith(".actor")
+        if name not in paths:
+            raise unknown_actor(name, list(paths))
+        return paths[name]

@@ -9,7 +9,9 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
+import aiortc
 from aiohttp import web
 
 from streamer.aiortc_adapter import check_internals
@@ -88,9 +90,22 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _log_to_stderr(level: str) -> None:
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
     for room in ("streamer", "reenact", "capture", "models"):
         logging.getLogger(room).setLevel(level.upper())
+
+
+def _on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what no task's owner heard of, but for one thing that is none of our business.
+
+    aiortc 1.16.0 connects in a task of its own, which fails when its peer is closed before it has connected.
+    """
+    if isinstance(context.get("exception"), aiortc.InvalidStateError):
+        logger.debug("%s", context.get("message"), exc_info=context["exception"])
+    else:
+        loop.default_exception_handler(context)
 
 
 async def serve(config: Config, targets: Targets, stop: asyncio.Event | None = None) -> bool:
@@ -103,6 +118,7 @@ async def serve(config: Config, targets: Targets, stop: asyncio.Event | None = N
         site = web.TCPSite(runner, config.server.host, config.server.port)
         await site.start()
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(_on_loop_error)
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
         print(f"reenact: open {_url(runner, config)} (actor {config.engine.actor})", flush=True)
@@ -116,5 +132,5 @@ async def serve(config: Config, targets: Targets, stop: asyncio.Event | None = N
 def _url(runner: web.AppRunner, config: Config) -> str:
     port = runner.addresses[0][1]
     host = config.server.host
-    shown = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host  # noqa: S104
+    shown = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
     return f"http://{shown}:{port}/"

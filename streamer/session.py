@@ -114,16 +114,17 @@ class Session:
         transceivers = self._plan(peer, offer)
         try:
             await peer.setRemoteDescription(RTCSessionDescription(sdp=offer.sdp, type="offer"))
+            for transceiver in peer.getTransceivers():
+                if transceiver not in transceivers.values():
+                    transceiver.direction = "inactive"
+            self._join(transceivers, offer)
+            await peer.setLocalDescription(await peer.createAnswer())
         except OperationError as error:
             raise ServiceError(406, "no_common_codec", "The offer has none of our codecs.") from error
-        except (ValueError, AssertionError, AttributeError, TypeError) as error:
-            # What `parse_offer` cannot see: contradictions between the sections.
+        except Exception as error:
+            # What `parse_offer` cannot see, contradictions between sections, aiortc answers with whatever went wrong.
+            self._log.warning("an offer could not be answered: %r", error)
             raise bad_sdp("The offer cannot be used: its media sections contradict each other.") from error
-        for transceiver in peer.getTransceivers():
-            if transceiver not in transceivers.values():
-                transceiver.direction = "inactive"
-        self._join(transceivers, offer)
-        await peer.setLocalDescription(await peer.createAnswer())
         self._watch_task = asyncio.create_task(self._watch(), name=f"watch-{self.id[:6]}")
         self._log.info("accepted, actor %s, %s", self.pipeline.actor, "two-way" if offer.output_mid else "one-way")
         return str(peer.localDescription.sdp)

@@ -124,6 +124,7 @@ class InferenceWorker:
         reenactor.reset()
         self._announce(pipeline, reenactor)
         failures = 0
+        has_logged = False
         while not pipeline.is_closed:
             frame = pipeline.source.take()
             reenactor = self._obey(pipeline.orders, pipeline, reenactor)
@@ -135,8 +136,9 @@ class InferenceWorker:
             except Exception:  # The edge of a frame: count, log once, go on.
                 failures += 1
                 pipeline.meter.drop("failed")
-                if failures == 1:
-                    logger.exception("frame %s failed", frame.seq)
+                if not has_logged:
+                    logger.exception("frame %s failed; further failures of this session are only counted", frame.seq)
+                has_logged = True
                 if failures >= MAX_FAILURES:
                     self._discard()
                     pipeline.fail("engine_failed", f"The engine failed on {failures} frames in a row.")

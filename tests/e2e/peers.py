@@ -30,7 +30,7 @@ def draw_number(image: NDArray[np.uint8], number: int) -> None:
         image[row * CELL : (row + 1) * CELL, column * CELL : (column + 1) * CELL] = 255 * (number >> bit & 1)
 
 
-def read_number(image: NDArray[np.uint8]) -> int:
+def read_number(image: NDArray[Any]) -> int:
     """Read the number that `draw_number` wrote, through a lossy codec."""
     number = 0
     for bit in range(BITS):

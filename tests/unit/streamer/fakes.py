@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from models.options import check_options, option
 from numpy.typing import NDArray
 
+from models.options import check_options, option
 from streamer.errors import ServiceError
 from streamer.targets import ActorCard, unknown_actor
 

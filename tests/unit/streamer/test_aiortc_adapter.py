@@ -7,7 +7,6 @@ import pytest
 from aiortc import RTCPeerConnection, RTCRtpReceiver, RTCRtpSender
 from aiortc.rtp import RtpPacket
 
-from streamer import aiortc_adapter
 from streamer.aiortc_adapter import (
     PINNED_VERSION,
     check_internals,
@@ -26,7 +25,7 @@ def test_the_installed_aiortc_is_the_pinned_one_and_fits() -> None:
 
 
 def test_another_version_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aiortc_adapter.aiortc, "__version__", "1.17.0")
+    monkeypatch.setattr(aiortc, "__version__", "1.17.0")
     assert check_internals() == ["aiortc is 1.17.0, the adapter was written for 1.16.0"]
 
 
@@ -45,11 +44,13 @@ async def test_the_receiver_hands_packets_to_the_sink_and_decodes_nothing_itself
     receiver, sink = transceiver.receiver, Sink()
     await peer.createOffer()
     codecs = negotiated_codecs(transceiver)
-    assert list(codecs.values())[0] == "VP8"
+    assert next(iter(codecs.values())) == "VP8"
     install_packet_sink(receiver, sink)
     # What `RTCRtpReceiver.receive` would set, without a transport.
     receiver._RTCRtpReceiver__codecs = {codec.payloadType: codec for codec in transceiver._codecs}  # type: ignore[attr-defined]
-    packet = RtpPacket(payload_type=next(iter(codecs)), sequence_number=1, timestamp=2, marker=1, payload=b"\x10\x00abc")
+    packet = RtpPacket(
+        payload_type=next(iter(codecs)), sequence_number=1, timestamp=2, marker=1, payload=b"\x10\x00abc"
+    )
     await receiver._handle_rtp_packet(packet, arrival_time_ms=0)
     assert sink.packets == [packet]
     assert payload_of(packet) == b"\x00abc"

@@ -13,10 +13,9 @@ from streamer.clock import SystemClock
 from streamer.codecs import make_encoder
 from streamer.ingest import DECODE_QUEUE_FRAMES, Ingest
 from streamer.metrics import Meter
-from streamer.packets import SourceFrame
+from streamer.packets import VIDEO_TIME_BASE, SourceFrame
 from streamer.pixels import to_picture
 from streamer.slots import LatestSlot
-from streamer.packets import VIDEO_TIME_BASE
 
 PAYLOAD_TYPES = {97: "VP8", 99: "H264"}
 FIRST_TIMESTAMP = (1 << 32) - 4500

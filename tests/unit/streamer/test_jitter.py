@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
@@ -87,7 +88,10 @@ def test_reordering_within_the_wait_loses_nothing(seed: int) -> None:
     # Each packet may be overtaken by those of the next 40 ms, after the first one fixed where the stream starts.
     order = sorted(range(1, len(pieces)), key=lambda i: pieces[i].arrival_ns + generator.uniform(0, 40) * MS)
     shuffled = [pieces[0]] + [
-        RtpPiece(**{name: getattr(pieces[i], name) for name in RtpPiece.__slots__ if name != "arrival_ns"}, arrival_ns=n * 10 * MS)
+        RtpPiece(
+            **{name: getattr(pieces[i], name) for name in RtpPiece.__slots__ if name != "arrival_ns"},
+            arrival_ns=n * 10 * MS,
+        )
         for n, i in enumerate(order)
     ]
     buffer = MarkerJitterBuffer(max_wait_ms=10_000)
@@ -126,7 +130,7 @@ def test_timestamps_are_unwrapped() -> None:
     times = []
     for given in stream(10, per_frame=1, timestamp=(1 << 32) - 9000):
         times += [frame.timestamp for frame in buffer.add(given).frames]
-    assert [b - a for a, b in zip(times, times[1:], strict=False)] == [3000] * 9
+    assert [b - a for a, b in itertools.pairwise(times)] == [3000] * 9
 
 
 def test_a_long_stream_passes_many_wraps() -> None:
@@ -234,7 +238,7 @@ def test_under_loss_and_reordering_only_whole_frames_in_order_come_out(seed: int
     assert len(released) > 60
     assert released[-1] > 200
     # A frame refers to the one before it: none may come out without that, key frames apart.
-    assert all(number % 25 == 0 or number - 1 == before for before, number in zip(released, released[1:], strict=False))
+    assert all(number % 25 == 0 or number - 1 == before for before, number in itertools.pairwise(released))
 
 
 @pytest.mark.parametrize(("bits", "values", "expected"), [(16, [65535, 0, 65534, 3], [65535, 65536, 65534, 65539])])
