@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,14 +30,28 @@ def shade(albedo: Array, normals: Array, illumination: Array) -> Array:
 
 
 def vertex_normals(vertices: Array, triangles: NDArray[np.int32]) -> Array:
-    """Average area-weighted face normals at each vertex; `[V, 3]` unit vectors."""
-    corner = vertices[triangles]
-    face = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
+    """Average area-weighted face normals at each vertex of `[V, 3]`; gives unit vectors `[V, 3]` float32."""
+    return _vertex_normals(np.ascontiguousarray(vertices, np.float32), np.ascontiguousarray(triangles, np.int32))
+
+
+@numba.njit(cache=True, fastmath={"contract", "arcp", "nsz"}, error_model="numpy")
+def _vertex_normals(vertices: Array, triangles: NDArray[np.int32]) -> Array:  # pragma: no cover - compiled
     normals = np.zeros_like(vertices)
-    for axis in range(3):
-        for side in range(3):
-            normals[:, axis] += np.bincount(triangles[:, side], face[:, axis], len(vertices))
-    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    for f in range(triangles.shape[0]):
+        a, b, c = triangles[f, 0], triangles[f, 1], triangles[f, 2]
+        ux, uy, uz = vertices[b, 0] - vertices[a, 0], vertices[b, 1] - vertices[a, 1], vertices[b, 2] - vertices[a, 2]
+        vx, vy, vz = vertices[c, 0] - vertices[a, 0], vertices[c, 1] - vertices[a, 1], vertices[c, 2] - vertices[a, 2]
+        nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
+        for vertex in (a, b, c):
+            normals[vertex, 0] += nx
+            normals[vertex, 1] += ny
+            normals[vertex, 2] += nz
+    for v in range(normals.shape[0]):
+        length = np.sqrt(normals[v, 0] ** 2 + normals[v, 1] ** 2 + normals[v, 2] ** 2)
+        scale = np.float32(1.0) / max(length, np.float32(1e-20))
+        for axis in range(3):
+            normals[v, axis] *= scale
+    return normals
 
 
 def srgb_to_linear(color: Array) -> Array:

@@ -68,7 +68,7 @@ def _observe(model: FaceModel, recording: Recording, frame: int) -> tuple[NDArra
     camera = recording.camera
     picture = srgb_to_linear(recording.picture(frame, camera.width).astype(np.float32) / 255.0)
     vertices = model.view_vertices(params)
-    normals = vertex_normals(vertices, model.triangles).astype(np.float32)
+    normals = vertex_normals(vertices, model.triangles)
     pixels = camera.project(vertices)
     rasterizer = Rasterizer(model.triangles, camera.height, camera.width)
     rasterizer.draw(pixels, -vertices[:, 2])

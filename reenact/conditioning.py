@@ -48,7 +48,7 @@ class ConditioningRenderer:
             output.fill(0.0)
         self._prepare(params)
         vertices = self._model.view_vertices(params, self._neutral)
-        normals = vertex_normals(vertices, self._triangles).astype(np.float32)
+        normals = vertex_normals(vertices, self._triangles)
         self._attributes[:, GROUPS["diffuse"]] = linear_to_srgb(shade(self._albedo, normals, params.illumination))
         self._rasterizer.draw(self._camera.project(vertices), -vertices[:, 2])
         self._rasterizer.interpolate(self._attributes, output)
