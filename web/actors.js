@@ -1,6 +1,6 @@
 // @ts-check
 
-/** @typedef {{name: string, title: string, resolution: number, frame_rate: number, license: string, consent: Record<string, unknown>, preview: string}} Actor */
+/** @typedef {{name: string, title: string, resolution: number, frame_rate: number, license: string, consent: Record<string, unknown>, preview: string|null}} Actor */
 
 /** The target picker: a radio group of cards with previews. Event: `choose` (a person picked `chosen`). */
 export class Actors extends EventTarget {
@@ -64,7 +64,8 @@ export class Actors extends EventTarget {
     });
     const image = find("img");
     image.addEventListener("error", () => (image.hidden = true));
-    image.src = new URL(actor.preview, document.baseURI).href;
+    if (actor.preview) image.src = new URL(actor.preview, document.baseURI).href;
+    else image.hidden = true;
     find(".title").textContent = actor.title || actor.name;
     find(".facts").textContent = `${actor.resolution} × ${actor.resolution}, ${Math.round(actor.frame_rate)} fps`;
     find(".license").textContent = [consent(actor.consent), actor.license].filter(Boolean).join(" · ");

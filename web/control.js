@@ -12,7 +12,7 @@ const PING_INTERVAL_MS = 1000;
 
 /**
  * The data channel to the session: JSON messages both ways. Each message of the server becomes a `CustomEvent` of its
- * type (`hello`, `settings`, `stats`, `error`, `bye`) with the message as `detail`.
+ * type (`hello`, `settings`, `stats`, `error`, `bye`) with the message as `detail`. Event: `close`.
  */
 export class Control extends EventTarget {
   /** @type {number|null} round trip of the last ping, through the browser and the server's event loop */
@@ -36,7 +36,10 @@ export class Control extends EventTarget {
       this.#ping();
       this.#timer = setInterval(() => this.#ping(), PING_INTERVAL_MS);
     });
-    channel.addEventListener("close", () => this.close());
+    channel.addEventListener("close", () => {
+      this.close();
+      this.dispatchEvent(new Event("close"));
+    });
     channel.addEventListener("message", (event) => this.#receive(event.data));
   }
 

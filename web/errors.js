@@ -44,6 +44,11 @@ const WORDS = {
     text: "The browser says: {message}",
     actions: ["retry", "choose-camera"],
   },
+  camera_silent: {
+    title: "The camera gives no picture",
+    text: "It opened, but no frame came out of it. Open its shutter or privacy switch, or choose another camera.",
+    actions: ["choose-camera", "retry"],
+  },
   insecure_origin: {
     title: "Browsers give no camera to pages opened over plain http",
     text: "On the server's own machine, open the page by localhost. From another machine, serve it over https, or tunnel: {name}",

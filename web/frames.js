@@ -20,7 +20,7 @@ export class Frames extends EventTarget {
   restart() {
     this.stop();
     const generation = this.#generation;
-    if ("requestVideoFrameCallback" in this.#video) this.#follow(generation);
+    if (typeof this.#video.requestVideoFrameCallback === "function") this.#follow(generation);
     else this.#poll(generation, this.#video.getVideoPlaybackQuality().totalVideoFrames);
   }
 

@@ -1,17 +1,19 @@
 // @ts-check
 import { Failure } from "./errors.js";
+import { isServerUp } from "./health.js";
 import { Session } from "./session.js";
 
 /** @typedef {"idle"|"connecting"|"live"|"failed"} State */
 
 const FIRST_FRAME_MS = 30_000;
+/** A camera that has given nothing by now gives nothing. */
+const SILENT_MS = 4_000;
 const STALL_SHOWN_MS = 3_000;
 /** A server that loads another target is silent for seconds; longer than this, a new session is the better bet. */
 const STALL_FAILED_MS = 15_000;
 /** The server speaks every 250 ms; silence this long is worth a question. */
 const QUIET_MS = 2_500;
 const QUIET_FAILED_MS = 10_000;
-const PROBE_TIMEOUT_MS = 3_000;
 const BACKOFF_S = [0.5, 1, 2, 3, 5];
 /** Failures that pass by themselves: the page tries again without being asked. */
 const PASSING = new Set(["server_gone", "session_full", "connection_lost", "video_stalled"]);
@@ -39,11 +41,12 @@ export class Lifecycle extends EventTarget {
   #run = new AbortController();
   #attempts = 0;
   #isProbing = false;
+  #isChanging = false;
 
   /**
    * @param {import("./camera.js").Camera} camera
    * @param {import("./frames.js").Frames} frames - of the output
-   * @param {{camera: string, actor: string}} choices - read at every start
+   * @param {{camera: string, actor: string, client: string}} choices - read at every start
    */
   constructor(camera, frames, choices) {
     super();
@@ -87,13 +90,17 @@ export class Lifecycle extends EventTarget {
     if (this.state === "failed" && !this.retryAtMs) return this.start();
     if (!this.session || this.state !== "live") return this.state === "idle" ? undefined : this.#start();
     const { signal } = this.#run;
+    this.#isChanging = true;
     try {
       const track = await this.#camera.open(this.#choices.camera);
       signal.throwIfAborted();
+      if (!this.session) return void this.#start();
       await this.session.setTrack(track);
       this.#enter(this.state);
     } catch (error) {
       if (!signal.aborted) this.fail(Failure.of(error));
+    } finally {
+      this.#isChanging = false;
     }
   }
 
@@ -125,12 +132,19 @@ export class Lifecycle extends EventTarget {
     const first = this.#firstFrame(signal);
     first.catch(() => undefined);
     this.#enter("connecting", "Asking the server for a session");
-    await session.connect(track, this.#choices.actor, signal);
+    await session.connect(track, this.#choices.actor, this.#choices.client, signal);
     signal.throwIfAborted();
     this.#enter("connecting", "Waiting for the first picture");
-    await first;
+    const timer = setTimeout(() => void this.#suspectCamera(session), SILENT_MS);
+    await first.finally(() => clearTimeout(timer));
     this.failure = null;
     this.#enter("live");
+  }
+
+  /** @param {Session} session */
+  async #suspectCamera(session) {
+    const isSilent = !document.hidden && (await session.framesSent()) === 0;
+    if (isSilent && session === this.session && this.state === "connecting") this.fail(new Failure("camera_silent"));
   }
 
   /** @param {AbortSignal} signal */
@@ -183,18 +197,10 @@ export class Lifecycle extends EventTarget {
         window.addEventListener("online", resolve, { once: true, signal });
       });
       if (signal.aborted) return;
-      if (failure.code !== "server_gone" || (await this.#isServerUp())) break;
+      if (failure.code !== "server_gone" || (await isServerUp())) break;
       if (signal.aborted) return;
     }
     if (!signal.aborted) await this.#start();
-  }
-
-  async #isServerUp() {
-    const abort = new AbortController();
-    const timer = setTimeout(() => abort.abort(), PROBE_TIMEOUT_MS);
-    const health = await fetch(new URL("healthz", document.baseURI), { signal: abort.signal, cache: "no-store" }).catch(() => null);
-    clearTimeout(timer);
-    return health?.ok ?? false;
   }
 
   /** Find out why the session is silent.
@@ -203,15 +209,22 @@ export class Lifecycle extends EventTarget {
     if (this.#isProbing) return;
     this.#isProbing = true;
     const { signal } = this.#run;
-    const isUp = await this.#isServerUp();
+    const complaint = this.session?.complaint ?? null;
+    const isUp = await isServerUp();
     this.#isProbing = false;
     if (signal.aborted) return;
     if (!isUp) this.fail(new Failure("server_gone"));
-    else if (isLost) this.fail(new Failure("connection_lost"));
+    else if (isLost) this.fail(complaint ?? new Failure("connection_lost"));
   }
 
   /** @param {string} reason */
   #onBye(reason) {
+    // No video came because the camera is being changed: the next one gets a session of its own.
+    if (reason === "idle" && this.#isChanging) {
+      this.session?.close();
+      this.session = null;
+      return;
+    }
     const code = reason === "replaced" ? "replaced" : reason === "idle" ? "session_idle" : "server_gone";
     this.fail(new Failure(code));
   }

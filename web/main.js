@@ -9,25 +9,38 @@ import { Frames } from "./frames.js";
 import { Lifecycle } from "./lifecycle.js";
 import { Meters } from "./meters.js";
 import { Notice } from "./notice.js";
+import { CameraPicker } from "./picker.js";
 import { Shortcuts } from "./shortcuts.js";
 import { Stats } from "./stats.js";
 import { Store } from "./store.js";
+import { View } from "./view.js";
 
 const find = (/** @type {string} */ id) => /** @type {any} */ (document.getElementById(id));
 const query = new URLSearchParams(location.search);
-const STATUS = { idle: "Ready", connecting: "Connecting", live: "Live", failed: "Stopped" };
 
 const store = new Store();
 const camera = new Camera();
+const cameras = new CameraPicker(find("cameras"), camera);
 const frames = new Frames(find("output"));
 const actors = new Actors(find("target"));
-const choices = { camera: store.get("camera", ""), actor: query.get("actor") ?? store.get("actor", "") };
+const choices = {
+  camera: store.get("camera", ""),
+  actor: query.get("actor") ?? store.get("actor", ""),
+  client: `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`,
+};
+try {
+  // Kept over a reload, and by this tab alone.
+  sessionStorage.setItem("client", (choices.client = sessionStorage.getItem("client") ?? choices.client));
+} catch {
+  // Storage forbidden: a reload waits until the server misses the old page.
+}
 const lifecycle = new Lifecycle(camera, frames, choices);
+const view = new View(find, lifecycle);
 const stats = new Stats(lifecycle, frames, find("camera"));
 const controls = new Controls(find("motion"), store);
 const meters = new Meters(find("performance"));
 const notice = new Notice(find("notice"));
-const face = new Face(find("face"), find("note"));
+const face = new Face(find("face"), find("face-spoken"));
 const calibration = new Calibration(find("calibration"));
 const shortcuts = new Shortcuts(document);
 let isCameraMuted = false;
@@ -37,25 +50,14 @@ Object.assign(window, { reenact: Object.freeze({ stats: () => stats.snapshot() }
 // --- state ---------------------------------------------------------------------------------------------------------
 
 lifecycle.addEventListener("change", () => {
-  const { state, phase, failure, warning } = lifecycle;
-  document.body.dataset.state = state;
-  const isAgain = state === "connecting" && failure;
-  const status = isAgain ? "Reconnecting" : lifecycle.retryAtMs ? "Waiting to reconnect" : STATUS[state];
-  if (find("status").textContent !== status) find("status").textContent = status;
-  document.title = state === "idle" ? "Reenact" : `${status} · Reenact`;
-  find("phase").textContent = failure ? "" : phase;
-  showStart();
-  find("calibrate").disabled = find("reset-tracking").disabled = state !== "live";
+  const { state, failure, warning } = lifecycle;
+  view.show(camera.stream);
   notice.show(failure ?? warning, lifecycle.retryAtMs);
-  const preview = find("camera");
-  if (preview.srcObject !== camera.stream) preview.srcObject = camera.stream;
-  document.body.classList.toggle("has-camera", camera.stream !== null);
-  document.body.classList.toggle("has-failure", failure !== null);
   if (state !== "live") {
     calibration.cancel();
+    find("note").textContent = "";
     face.show(null, 0, false);
   }
-  if (state === "idle" || state === "failed") find("output").srcObject = null;
   if (state === "idle") meters.clear();
   if (camera.stream) void listCameras();
   showTarget();
@@ -65,7 +67,7 @@ lifecycle.addEventListener("session", () => {
   const { session } = lifecycle;
   if (!session) return;
   isCameraMuted = false;
-  session.addEventListener("stream", (event) => show(/** @type {CustomEvent} */ (event).detail));
+  session.addEventListener("stream", (event) => view.play(/** @type {CustomEvent} */ (event).detail));
   const on = (/** @type {string} */ type, /** @type {(message: any) => void} */ act) =>
     session.control.addEventListener(type, (event) => act(/** @type {CustomEvent} */ (event).detail));
   on("hello", (hello) => {
@@ -88,25 +90,12 @@ lifecycle.addEventListener("session", () => {
   });
 });
 
-/** @param {MediaStream} stream */
-function show(stream) {
-  const output = find("output");
-  output.srcObject = stream;
-  // Muted video may play without a click; where even that is refused, the first key or click starts it.
-  output.play().catch(() => document.addEventListener("pointerdown", () => void output.play().catch(() => undefined), { once: true }));
-}
-
-function showStart() {
-  const label = lifecycle.isRunning ? "Stop" : "Start";
-  find("start").querySelector("span").textContent = label;
-  find("start").querySelector("use").setAttribute("href", `#i-${label.toLowerCase()}`);
-}
-
 stats.addEventListener("update", () => {
   const snapshot = stats.snapshot();
   meters.show(snapshot);
-  find("target-facts").textContent = snapshot.resolution.output ? `${snapshot.resolution.output} ${snapshot.fps_output} fps` : "";
-  find("source-facts").textContent = snapshot.resolution.camera ?? "";
+  const { output, camera: source } = snapshot.resolution;
+  find("target-facts").textContent = output ? `${output.replace("x", " × ")}, ${snapshot.fps_output} fps` : "";
+  find("source-facts").textContent = source?.replace("x", " × ") ?? "";
 });
 
 // --- session controls ------------------------------------------------------------------------------------------------
@@ -126,9 +115,9 @@ find("reset-tracking").addEventListener("click", () => {
   find("note").textContent = "Tracking starts afresh: it learns your face again.";
 });
 find("fullscreen").addEventListener("click", () => {
-  const monitors = find("monitors");
+  const figure = find("target-figure");
   if (document.fullscreenElement) void document.exitFullscreen();
-  else if (monitors.requestFullscreen) monitors.requestFullscreen().catch(() => (find("note").textContent = "The browser refused full screen."));
+  else if (figure.requestFullscreen) figure.requestFullscreen().catch(() => (find("note").textContent = "The browser refused full screen."));
   else find("output").webkitEnterFullscreen?.();
 });
 
@@ -137,7 +126,7 @@ notice.addEventListener("action", (event) => {
     retry: start,
     stop: () => lifecycle.stop(),
     reload: () => location.reload(),
-    "choose-camera": () => find("cameras").focus(),
+    "choose-camera": () => cameras.focus(),
     "choose-target": () => actors.focus(),
     "default-target": () => {
       chooseActor(actors.fallback);
@@ -146,24 +135,20 @@ notice.addEventListener("action", (event) => {
   };
   ways[/** @type {keyof typeof ways} */ (/** @type {CustomEvent} */ (event).detail)]?.();
   // The pressed button may be gone with its notice; the keyboard goes on from the start button.
-  if (document.activeElement === document.body) find("start").focus();
+  const { activeElement } = document;
+  const isLost = activeElement === document.body || (find("notice").hidden && find("notice").contains(activeElement));
+  if (isLost) find("start").focus();
 });
 
 // --- cameras ---------------------------------------------------------------------------------------------------------
 
 async function listCameras() {
-  const list = (await camera.list()).filter(({ id }) => id);
-  const chosen = choices.camera && !camera.isSubstitute ? choices.camera : camera.id;
-  const options = list.map(({ id, label }) => new Option(label, id, false, id === chosen));
-  if (!list.some(({ id }) => id === chosen)) options.unshift(new Option("Default camera", "", true, true));
-  const texts = (/** @type {Iterable<HTMLOptionElement>} */ all) => [...all].map((option) => option.value + option.text + option.selected).join();
-  // Rebuilding an open list would close it under the person's hand.
-  if (texts(find("cameras").options) !== texts(options)) find("cameras").replaceChildren(...options);
+  await cameras.show(choices.camera);
   if (camera.isSubstitute) find("note").textContent = "The camera used last time is not connected: this is another one.";
 }
 
-find("cameras").addEventListener("change", () => {
-  choices.camera = find("cameras").value;
+cameras.addEventListener("choose", (event) => {
+  choices.camera = /** @type {CustomEvent} */ (event).detail;
   store.set("camera", choices.camera || undefined);
   void lifecycle.changeCamera();
 });
@@ -213,12 +198,7 @@ actors.addEventListener("choose", () => {
 });
 
 function showTarget() {
-  const { current } = actors;
-  find("target-name").textContent = current?.title ?? actors.chosen;
-  const poster = find("poster");
-  const url = current ? new URL(current.preview, document.baseURI).href : "";
-  if (url && poster.src !== url) poster.src = url;
-  poster.hidden = !url;
+  view.showTarget(actors.current, actors.chosen);
 }
 find("poster").addEventListener("error", () => (find("poster").hidden = true));
 

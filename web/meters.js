@@ -26,7 +26,7 @@ const FIGURES = [
   ["Packets lost", (s) => String(s.packets_lost), "On the way here"],
   ["Bitrate up / down", (s) => `${pair(s.bitrate_kbps.sent, s.bitrate_kbps.received)} kb/s`, "Video alone"],
   ["Codec up / down", (s) => `${s.codec.sent ?? "–"} / ${s.codec.received ?? "–"}`, ""],
-  ["Picture up / down", (s) => `${s.resolution.sent ?? "–"} / ${s.resolution.output ?? "–"}`, "Pixels"],
+  ["Picture up / down", (s) => `${s.resolution.sent ?? "–"} / ${s.resolution.output ?? "–"}`.replaceAll("x", "×"), "Pixels"],
   ["Tracking confidence", (s) => (s.confidence == null ? "–" : `${Math.round(s.confidence * 100)} %`), ""],
   ["Engine", (s) => s.engine ?? "–", "What runs the network"],
 ];

@@ -9,30 +9,47 @@ const MAX_BITRATE = 2_000_000;
 const CODEC_ORDER = ["video/vp8", "video/h264"];
 /** Host candidates come within a few ms; what comes later is trickled. */
 const GATHER_MS = 250;
+const COMPLAINT_MS = 3000;
 const CONNECT_TIMEOUT_MS = 15_000;
 
 /**
  * One WebRTC session: the camera goes out and the target comes back on the same video line, beside the `control`
- * data channel. Events: `stream` (detail: MediaStream), `lost` (the peer connection failed after it stood).
+ * data channel. Events: `stream` (detail: MediaStream), `lost` (ended by the network or
+ * the server; `complaint` is what the server said just before, if it did).
  */
 export class Session extends EventTarget {
   peer = new RTCPeerConnection();
   control = new Control(this.peer.createDataChannel("control", { ordered: true }));
+  /** @type {Failure|null} */
+  complaint = null;
   /** @type {WhipResource|null} */
   #resource = null;
   /** @type {RTCIceCandidate[]} */
   #late = [];
   #isClosed = false;
 
+  constructor() {
+    super();
+    this.control.addEventListener("error", (event) => {
+      const { code, message } = /** @type {CustomEvent} */ (event).detail;
+      const complaint = (this.complaint = new Failure(code, { message, status: 500 }));
+      // A refused message is followed by life; the reason of an end by the end.
+      setTimeout(() => this.complaint === complaint && (this.complaint = null), COMPLAINT_MS);
+    });
+    this.control.addEventListener("close", () => this.#lose());
+  }
+
   /** Resolves once media can flow.
    * @param {MediaStreamTrack} track
    * @param {string} actor - name, or "" for the server's default
+   * @param {string} client - names this tab: its sessions replace each other
    * @param {AbortSignal} signal
    * @throws {Failure} */
-  async connect(track, actor, signal) {
+  async connect(track, actor, client, signal) {
     this.#prepare(track);
     const endpoint = new URL("whip", document.baseURI);
-    endpoint.search = actor ? `?actor=${encodeURIComponent(actor)}` : "";
+    if (actor) endpoint.searchParams.set("actor", actor);
+    endpoint.searchParams.set("client", client);
     await this.peer.setLocalDescription();
     await this.#gathered(signal);
     const offer = /** @type {RTCSessionDescription} */ (this.peer.localDescription);
@@ -51,6 +68,12 @@ export class Session extends EventTarget {
    * @param {MediaStreamTrack} track */
   async setTrack(track) {
     await this.peer.getSenders()[0]?.replaceTrack(track);
+  }
+
+  /** @returns {Promise<number>} frames that the camera gave and the browser sent */
+  async framesSent() {
+    const report = [...(await this.peer.getStats()).values()];
+    return report.find(({ type, kind }) => type === "outbound-rtp" && kind === "video")?.framesSent ?? 0;
   }
 
   /** End the session here and on the server; also while the page goes away. */
@@ -115,13 +138,17 @@ export class Session extends EventTarget {
         clearTimeout(timer);
         this.peer.removeEventListener("connectionstatechange", check);
         this.peer.addEventListener("connectionstatechange", () => {
-          if (this.peer.connectionState === "failed") this.dispatchEvent(new Event("lost"));
+          if (this.peer.connectionState === "failed") this.#lose();
         });
       };
       this.peer.addEventListener("connectionstatechange", check);
       signal.addEventListener("abort", () => (clearTimeout(timer), reject(signal.reason)), { once: true });
       check();
     });
+  }
+
+  #lose() {
+    if (!this.#isClosed) this.dispatchEvent(new Event("lost"));
   }
 
   /** Collect candidates that come together into one `PATCH`; null is the end of candidates.

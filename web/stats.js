@@ -11,6 +11,7 @@
  * @property {number|null} fps_in - frames a second that the server tracks
  * @property {number|null} fps_out - frames a second that the server sends
  * @property {number|null} fps_output - frames a second that #output shows, by requestVideoFrameCallback
+ * @property {number|null} fps_decoded - frames a second that this browser decodes; more than it shows when drawing falls behind
  * @property {Record<string, number>} stages_ms - medians of the last second, in the server
  * @property {{p50: number|null, p95: number|null}} age_ms - from received to sent, in the server
  * @property {{ingest: number, egress: number}} dropped - since the session began
@@ -81,8 +82,7 @@ export class Stats extends EventTarget {
       if (session !== this.#lifecycle.session) return;
       this.#before = this.#now;
       this.#now = Stats.#sort(report);
-    } else if (Object.keys(this.#now).length === 0) return;
-    else this.#now = this.#before = {};
+    } else this.#now = this.#before = {};
     this.dispatchEvent(new Event("update"));
   }
 
@@ -123,6 +123,7 @@ export class Stats extends EventTarget {
       fps_in: server?.fps_in ?? null,
       fps_out: server?.fps_out ?? null,
       fps_output: isRunning ? this.#frames.fps : null,
+      fps_decoded: inbound.framesPerSecond ?? null,
       stages_ms: server?.stages_ms ?? {},
       age_ms,
       dropped: server?.dropped ?? { ingest: 0, egress: 0 },

@@ -29,32 +29,66 @@ POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self
 
 SETTINGS: list[dict[str, Any]] = [
     {
-        "key": "smoothing.min_cutoff_hz", "value": 1.5, "minimum": 0.1, "maximum": 10.0, "unit": "Hz",
+        "key": "smoothing.min_cutoff_hz",
+        "value": 1.5,
+        "minimum": 0.1,
+        "maximum": 10.0,
+        "unit": "Hz",
         "text": "Cut-off at rest: lower is steadier, higher follows small motion sooner.",
     },
     {
-        "key": "smoothing.beta", "value": 0.5, "minimum": 0.0, "maximum": 5.0, "unit": "",
+        "key": "smoothing.beta",
+        "value": 0.5,
+        "minimum": 0.0,
+        "maximum": 5.0,
+        "unit": "",
         "text": "How much the cut-off opens with speed: higher means less lag in fast motion.",
     },
     *(
         {
-            "key": f"transfer.{group}_gain", "value": 1.0, "minimum": 0.0, "maximum": 2.0, "unit": "",
+            "key": f"transfer.{group}_gain",
+            "value": 1.0,
+            "minimum": 0.0,
+            "maximum": 2.0,
+            "unit": "",
             "text": f"How much of your {words} reaches the target; 1 is as you move.",
         }
         for group, words in {
-            "rotation": "head rotation", "translation": "head position", "mouth": "mouth and jaw", "brows": "brows",
-            "eyes": "blinks and lids", "gaze": "gaze",
+            "rotation": "head rotation",
+            "translation": "head position",
+            "mouth": "mouth and jaw",
+            "brows": "brows",
+            "eyes": "blinks and lids",
+            "gaze": "gaze",
         }.items()
     ),
     {
-        "key": "transfer.is_mirrored", "value": False, "minimum": None, "maximum": None, "unit": "",
+        "key": "transfer.is_mirrored",
+        "value": False,
+        "minimum": None,
+        "maximum": None,
+        "unit": "",
         "text": "Move as your mirror image does, left for right.",
     },
 ]
+STAGES_MS = {
+    "decode": 0.8,
+    "queue": 0.4,
+    "track": 4.6,
+    "transfer": 0.3,
+    "render": 1.1,
+    "generate": 6.2,
+    "encode": 2.1,
+}
 ACTORS: list[dict[str, Any]] = [
     {
-        "name": name, "title": title, "resolution": RESOLUTION, "frame_rate": 30.0, "license": "CC0-1.0",
-        "consent": {"statement": "A synthetic person: nobody's face."}, "preview": f"/api/actors/{name}/preview.webp",
+        "name": name,
+        "title": title,
+        "resolution": RESOLUTION,
+        "frame_rate": 30.0,
+        "license": "CC0-1.0",
+        "consent": {"statement": "A synthetic person: nobody's face."},
+        "preview": f"/api/actors/{name}/preview.webp",
     }
     for name, title in {"milo": "Milo", "mara": "Mara"}.items()
 ]
@@ -134,7 +168,9 @@ class FakeServer:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
     def start(self) -> None:
@@ -167,6 +203,15 @@ class FakeServer:
 
         self._call(send)
 
+    def hang_up(self) -> None:
+        """Close every connection; the port stays open."""
+
+        async def close() -> None:
+            for peer in self._peers.values():
+                await peer.close()
+
+        self._call(close)
+
     def _call(self, work: Callable[[], Any]) -> None:
         assert self._loop is not None
         asyncio.run_coroutine_threadsafe(work(), self._loop).result(10)
@@ -194,14 +239,15 @@ class FakeServer:
         self.port = self._runner.addresses[0][1]
 
     async def _close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(peer.close() for peer in self._peers.values()))
         self._peers.clear()
         self._channels.clear()
         if self._runner:
             await self._runner.cleanup()
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
 
     async def _page(self, request: web.Request) -> web.FileResponse:
         return web.FileResponse(WEB / "index.html")
@@ -248,9 +294,7 @@ class FakeServer:
         await peer.setRemoteDescription(RTCSessionDescription(offer, "offer"))
         await peer.setLocalDescription(await peer.createAnswer())
         headers = {"Location": f"/whip/{session}", "ETag": f'"{session}"'}
-        return web.Response(
-            status=201, text=peer.localDescription.sdp, content_type="application/sdp", headers=headers
-        )
+        return web.Response(status=201, text=peer.localDescription.sdp, content_type="application/sdp", headers=headers)
 
     async def _trickle(self, request: web.Request) -> web.Response:
         fragment = await request.text()
@@ -281,9 +325,13 @@ class FakeServer:
     async def _talk(self, session: str, channel: RTCDataChannel) -> None:
         """Say hello, then the statistics, as often as the server does."""
         hello = {
-            "type": "hello", "session": session, "actor": self._actors[session], "engine": "echo",
+            "type": "hello",
+            "session": session,
+            "actor": self._actors[session],
+            "engine": "echo",
             "engine_reason": "No network runs here: the fake server sends the camera back.",
-            "resolution": RESOLUTION, "settings": self._settings[session],
+            "resolution": RESOLUTION,
+            "settings": self._settings[session],
         }
         channel.send(json.dumps(hello))
         tick = 0
@@ -291,13 +339,18 @@ class FakeServer:
             await asyncio.sleep(0.25)
             wave = 1 + 0.15 * np.sin(tick / 7)
             tick += 1
-            stages = {"decode": 0.8, "queue": 0.4, "track": 4.6, "transfer": 0.3, "render": 1.1, "generate": 6.2, "encode": 2.1}
             is_calibrating = asyncio.get_running_loop().time() < self._calibrating_until
             stats = {
-                "type": "stats", "fps_in": 30.0, "fps_out": 29.8,
-                "stages_ms": {key: round(value * float(wave), 2) for key, value in stages.items()},
-                "age_ms": {"p50": 14.8, "p95": 19.3}, "dropped": {"ingest": tick // 40, "egress": 0},
-                "face": self.face, "num_faces": self.num_faces, "confidence": 0.97, "is_calibrating": is_calibrating,
+                "type": "stats",
+                "fps_in": 30.0,
+                "fps_out": 29.8,
+                "stages_ms": {key: round(value * float(wave), 2) for key, value in STAGES_MS.items()},
+                "age_ms": {"p50": 14.8, "p95": 19.3},
+                "dropped": {"ingest": tick // 40, "egress": 0},
+                "face": self.face,
+                "num_faces": self.num_faces,
+                "confidence": 0.97,
+                "is_calibrating": is_calibrating,
             }
             if not self.is_silent and channel.readyState == "open":
                 channel.send(json.dumps(stats))
@@ -315,8 +368,8 @@ class FakeServer:
             case {"type": "calibrate"}:
                 self._calibrating_until = asyncio.get_running_loop().time() + 1.0
             case {"type": "actor", "name": "mara"}:
-                refusal = {"type": "error", "code": "actor_refused", "message": "Mara was refused: generator.safetensors is damaged."}
-                channel.send(json.dumps(refusal))
+                sentence = "Mara was refused: generator.safetensors is damaged."
+                channel.send(json.dumps({"type": "error", "code": "actor_refused", "message": sentence}))
         self.messages.append(message)
 
 
