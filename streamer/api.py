@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from importlib import metadata
 
 from aiohttp import web
 
@@ -13,14 +12,7 @@ from streamer.keys import CLOCK, CONFIG, LOBBY, METER, STARTED_NS, TARGETS
 from streamer.metrics import prometheus_text
 from streamer.settings import SettingsTable
 from streamer.targets import unknown_actor
-
-
-def version() -> str:
-    """Return the installed version, or `unknown` in a bare checkout."""
-    try:
-        return metadata.version("reenact")
-    except metadata.PackageNotFoundError:
-        return "unknown"
+from streamer.version import version
 
 
 def _uptime_s(app: web.Application) -> float:

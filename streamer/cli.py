@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 from typing import Protocol, cast
 
-from streamer.api import version
 from streamer.errors import UsageError
+from streamer.version import version
 
 COMMANDS = {
     "serve": ("streamer.serve", "open the page: your webcam in, the target actor out"),

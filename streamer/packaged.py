@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from reenact.reenactor import Reenactor, ReenactSettings
-
 from reenact.actor import Actor, ActorError, actor_paths, list_actors
+from reenact.engines.engine import EngineError
+from reenact.reenactor import Reenactor, ReenactSettings
 from streamer.config import EngineConfig
 from streamer.errors import ServiceError
 from streamer.targets import ActorCard, unknown_actor
@@ -61,15 +61,20 @@ class PackagedTargets:
         return card_of(self._load(name))
 
     def open(self, name: str) -> Reenactor:
-        """Make a reenactor for `name`; raise as `card`, and what the engine raises."""
+        """Make a reenactor for `name`, already warm; raise as `card`, or `engine_refused` (409)."""
         engine = self._engine
-        return Reenactor(
+        reenactor = Reenactor(
             self._load(name),
             engine=engine.name,
             precision=engine.precision,
             threads=engine.threads,
             settings=self._settings,
         )
+        try:
+            reenactor.warm_up()
+            return reenactor
+        except (EngineError, ActorError) as error:
+            raise ServiceError(409, "engine_refused", str(error)) from error
 
     def _load(self, name: str) -> Actor:
         try:

@@ -14,10 +14,11 @@ from typing import Any
 import aiortc
 from aiohttp import web
 
+from reenact.engines.select import ENGINES, refusal
 from streamer.aiortc_adapter import check_internals
 from streamer.app import create_app
 from streamer.config import Config, load_config, parse_assignment
-from streamer.errors import ServiceError
+from streamer.errors import ServiceError, UsageError
 from streamer.keys import LOBBY
 from streamer.packaged import PackagedTargets, default_settings
 from streamer.targets import Targets
@@ -74,6 +75,9 @@ def run(args: argparse.Namespace) -> int:
     except ServiceError as error:
         print(f"reenact serve: {error.message}", file=sys.stderr)
         return 1
+    if (reason := _engine_refusal(config.engine.name)) is not None:
+        print(f"reenact serve: {reason}", file=sys.stderr)
+        return 1
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
         has_ended = asyncio.run(serve(config, targets))
@@ -87,6 +91,15 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.flush()
         os._exit(0)
     return 0
+
+
+def _engine_refusal(name: str) -> str | None:
+    """Say why the engine that was asked for cannot run here; raise `UsageError` if there is no such engine."""
+    if name == "auto":
+        return None
+    if name not in ENGINES:
+        raise UsageError(f"there is no engine {name!r}: expected auto, {', '.join(ENGINES)}")
+    return refusal(name)
 
 
 def _log_to_stderr(level: str) -> None:

@@ -85,7 +85,7 @@ class Targets(Protocol):
         ...
 
     def open(self, name: str) -> Reenactor:
-        """Make a reenactor for `name`, not warmed up; raise as `card`."""
+        """Make a reenactor for `name`; raise as `card`. Warming it up is left to the caller."""
         ...
 
 

@@ -289,7 +289,6 @@ async def test_an_engine_that_keeps_failing_is_told_to_the_page(serve: Serve, ca
 async def test_shutting_down_says_bye_and_leaves_no_thread_or_task(serve: Serve) -> None:
     before = set(threading.enumerate())
     server = await serve()
-    page = make_page(NumberedCamera())
     async with connected(server, NumberedCamera()) as page:
         await page.until(lambda: len(page.seen) >= 5)
         start = time.monotonic()
@@ -356,14 +355,12 @@ async def test_the_marker_bit_saves_a_frame_time() -> None:
     medians = []
     for is_marker_bit_used in (False, True):
         async with loopback(NumberedCamera(fps=30, size=(512, 512)), is_marker_bit_used) as delays:
-            async with asyncio.timeout(20):
-                while len(delays) < 50:
-                    await asyncio.sleep(0.05)
+            await asyncio.sleep(2.5)
+            assert len(delays) > 40
             medians.append(statistics.median(delays[10:]))
     stock, marker = medians
-    print(
-        f"\nloopback, 512 x 512 VP8 at 30 fps: stock {stock:.1f} ms, marker bit {marker:.1f} ms: 1 : {stock / marker:.1f}"
-    )
+    ratio = stock / marker
+    print(f"loopback, 512 x 512 VP8 at 30 fps: stock {stock:.1f} ms, marker bit {marker:.1f} ms, ratio {ratio:.1f}")
     assert stock > 33
     assert marker < stock / 2
 

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import argparse
+import asyncio
+import re
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession
+
+from streamer import serve as serve_module
+from streamer.config import Config, EngineConfig, ServerConfig
+from streamer.errors import UsageError
+from streamer.serve import add_arguments, resolve_config, run, serve
+from tests.unit.streamer.fakes import FakeSettings, FakeTargets
+
+
+def parse(*argv: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return parser.parse_args(argv)
+
+
+def test_options_win_over_set_and_set_over_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text("[server]\nport = 1\nmax_sessions = 2\n[transfer]\nmouth_gain = 0.5\n")
+    config = resolve_config(
+        parse("--config", str(path), "--set", "server.port=2", "--port", "3", "--set", "smoothing.beta=0.5")
+    )
+    assert (config.server.port, config.server.max_sessions) == (3, 2)
+    assert config.settings.transfer.mouth_gain == 0.5
+    assert config.settings.smoothing.beta == 0.5
+
+
+def test_what_is_unknown_fails() -> None:
+    with pytest.raises(UsageError, match=r"unknown setting 'server\.prot'"):
+        resolve_config(parse("--set", "server.prot=1"))
+    with pytest.raises(UsageError, match="there is no engine 'steam'"):
+        run(parse("--engine", "steam", "--port", "0"))
+
+
+def test_an_actor_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(parse("--actor", "ghost", "--port", "0")) == 1
+    assert "reenact serve: There is no actor 'ghost'." in capsys.readouterr().err
+
+
+def test_a_port_that_is_taken(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(98, "address already in use")
+
+    monkeypatch.setattr(serve_module.web.TCPSite, "start", refuse)
+    monkeypatch.setattr(serve_module, "PackagedTargets", lambda *_: FakeTargets())
+    assert run(parse("--port", "8080")) == 1
+    assert "cannot listen on 127.0.0.1:8080: address already in use" in capsys.readouterr().err
+
+
+async def test_it_says_where_it_is_answers_and_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    config = Config(server=ServerConfig(port=0), engine=EngineConfig(), settings=FakeSettings())
+    targets, stop = FakeTargets(), asyncio.Event()
+    serving = asyncio.create_task(serve(config, targets, stop))
+    async with asyncio.timeout(5):
+        while not (out := capsys.readouterr().out):
+            await asyncio.sleep(0.01)
+        match = re.fullmatch(r"reenact: open (http://127\.0\.0\.1:\d+/) \(actor milo\)\n", out)
+        assert match is not None
+        async with ClientSession() as http, http.get(match.group(1) + "healthz") as response:
+            assert (await response.json())["status"] == "ok"
+        stop.set()
+        assert await serving is True
+    assert targets.opened[0].names() == ["warm_up", "close"]
