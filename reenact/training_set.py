@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,8 +19,18 @@ from reenact.dataset import Recording
 class TrainingSet:
     """Conditioning and pictures of a recording in memory, ready to be drawn as batches."""
 
-    def __init__(self, recording: Recording, model: FaceModel, look: FaceParams, config: GeneratorConfig) -> None:
-        """Render the conditioning of all frames; `look` gives reflectance and illumination."""
+    def __init__(
+        self,
+        recording: Recording,
+        model: FaceModel,
+        look: FaceParams,
+        config: GeneratorConfig,
+        on_frame: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Render the conditioning of all frames; `look` gives reflectance and illumination.
+
+        `on_frame` is called after each frame.
+        """
         size, count = config.resolution, len(recording.params.rotation)
         self.window = config.window
         self.recording = recording
@@ -37,6 +49,7 @@ class TrainingSet:
                 self.current[self.index[frame]] = rendered.half()
                 picture = recording.picture(frame, size)
                 self.truth[self.index[frame]] = torch.from_numpy(picture.transpose(2, 0, 1).copy())
+            on_frame()
 
     def batch(self, frames: NDArray[np.int64], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         """Give current conditioning `[B, 9, H, W]`, reduced windows `[B, L, 9, h, w]` and truth `[B, 3, H, W]`."""

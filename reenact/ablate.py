@@ -1,0 +1,75 @@
+"""The paper's ablation on a recording: `python -m reenact.ablate DATA -o DIR` (Deep Video Portraits, section 7.2).
+
+Trains the whole generator and its poorer relatives for the same number of steps, and judges each on the held-out
+frames: a window of one frame instead of eleven, and each conditioning image left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from models.face import FaceModel
+from models.generator import GeneratorConfig
+from reenact.quality import measure
+from reenact.train import choose_device, prepare, read_recording, train
+from reenact.trainer import TrainingConfig, keep_memory
+
+VARIANTS: dict[str, dict[str, int | tuple[str, ...]]] = {
+    "whole": {},
+    "window 1": {"window": 1},
+    "no diffuse": {"dropped": ("diffuse",)},
+    "no correspondence": {"dropped": ("correspondence",)},
+    "no eye and gaze": {"dropped": ("gaze",)},
+}
+"""What each variant changes in the generator."""
+
+
+def ablate(source: Path, output: Path, *, steps: int, resolution: int, device: str) -> dict[str, dict[str, float]]:
+    """Train and judge every variant, skipping those already in `output/ablation.json`; gives the table."""
+    output.mkdir(parents=True, exist_ok=True)
+    table_path = output / "ablation.json"
+    table: dict[str, dict[str, float]] = json.loads(table_path.read_text()) if table_path.exists() else {}
+    model = FaceModel.load()
+    recording = read_recording(source, model, output)
+    config = TrainingConfig(steps=steps, adversarial_from=1.0)
+    for name, changes in VARIANTS.items():
+        if name in table:
+            continue
+        generator = dataclasses.replace(GeneratorConfig(resolution=resolution), **changes)  # type: ignore[arg-type]
+        folder = output / name.replace(" ", "_")
+        trainer, _ = prepare(recording, model, config, generator, folder, choose_device(device))
+        train(trainer)
+        frames = recording.held_out
+        truth = trainer.data.truth[[trainer.data.index[int(frame)] for frame in frames]].permute(0, 2, 3, 1).numpy()
+        pictures = (trainer.predict(frames).clamp(0, 1) * 255 + 0.5).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+        table[name] = measure(pictures, truth, frames=frames)
+        table_path.write_text(json.dumps(table, indent=1))
+    return table
+
+
+def main() -> None:
+    """Parse arguments, run, print the table and one JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, help="folder of rendered frames, or video")
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--resolution", type=int, default=128)
+    parser.add_argument("--device", default="auto")
+    args = parser.parse_args()
+    keep_memory()
+    table = ablate(args.source, args.output, steps=args.steps, resolution=args.resolution, device=args.device)
+    columns = list(next(iter(table.values())))
+    sys.stdout.write(f"{'':20}" + "".join(f"{column:>14}" for column in columns) + "\n")
+    for name, row in table.items():
+        sys.stdout.write(f"{name:20}" + "".join(f"{row[column]:14.4f}" for column in columns) + "\n")
+    sys.stdout.write(json.dumps(table) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+"""`reenact train`: from a target's recording to an actor package."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime as dt
+import hashlib
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from capture.progress import Progress
+from models.face import FaceModel
+from models.generator import GeneratorConfig
+from models.params import FaceParams
+from models.perceptual import PerceptualWeightsError
+from reenact.actor import Actor, ActorError, save_actor
+from reenact.appearance import fit_appearance
+from reenact.dataset import Recording, read_rendering
+from reenact.quality import measure
+from reenact.recorded_video import read_video
+from reenact.target import Target
+from reenact.trainer import Trainer, TrainingConfig, keep_memory
+from reenact.training_set import TrainingSet
+
+SAVE_EVERY_S = 60.0
+"""Training time between checkpoints: what an interruption can cost."""
+PREVIEW_SIZE = 256
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument(
+        "source", type=Path, metavar="VIDEO", help="video of the target, or a folder of rendered frames"
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="NAME.actor", help="package to write")
+    parser.add_argument("--minutes", type=float, default=60.0, help="time budget of training (default 60)")
+    parser.add_argument("--resolution", type=int, default=256, help="pixels, a multiple of 128 (default 256)")
+    parser.add_argument("--window", type=int, default=11, help="conditioning frames seen at once (default 11)")
+    parser.add_argument("--title", default="", help="name of the target for people")
+    parser.add_argument("--consent", required=True, metavar="TEXT", help="who agreed to what: kept in the package")
+    parser.add_argument("--license", default="LicenseRef-consented-use", help="licence of the package")
+    parser.add_argument("--work", type=Path, metavar="DIR", help="checkpoints (default: NAME.actor.training beside it)")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--restart", action="store_true", help="forget an earlier, interrupted run")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train and package; 0 when the package is written, 1 with a sentence on stderr otherwise."""
+    try:
+        config = TrainingConfig(minutes=args.minutes)
+        generator = GeneratorConfig(resolution=args.resolution, window=args.window)
+        if args.output.suffix != ".actor":
+            raise ValueError(f"{args.output}: the package's name must end in .actor")
+        device = choose_device(args.device)
+    except ValueError as error:
+        print(f"reenact train: {error}", file=sys.stderr)
+        return 2
+    work = args.work or args.output.with_name(args.output.name + ".training")
+    try:
+        keep_memory()
+        model = FaceModel.load()
+        recording = read_recording(args.source, model, work)
+        trainer, look = prepare(recording, model, config, generator, work, device, restart=args.restart)
+        train(trainer)
+        actor = package(
+            trainer, look, args.output, title=args.title or args.output.stem, consent=args.consent, license=args.license
+        )
+    except KeyboardInterrupt:
+        print(f"reenact train: interrupted; the same command goes on from {work}", file=sys.stderr)
+        return 1
+    except (ActorError, PerceptualWeightsError, ValueError, OSError) as error:
+        print(f"reenact train: {error}", file=sys.stderr)
+        return 1
+    if args.json:
+        print(json.dumps({"actor": str(actor.folder), **actor.training}))
+    return 0
+
+
+def choose_device(name: str) -> torch.device:
+    """Pick the device to train on. Raises `ValueError` where it is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device: PyTorch finds no CUDA device here")
+    if name not in ("cpu", "cuda"):
+        raise ValueError(f"device: expected auto, cpu or cuda, got {name}")
+    return torch.device(name)
+
+
+def read_recording(source: Path, model: FaceModel, work: Path) -> Recording:
+    """Read a folder of exact frames, or track a video into `work`. Raises `ValueError` where there is neither."""
+    if source.is_dir():
+        return read_rendering(source, model)
+    if not source.is_file():
+        raise ValueError(f"{source}: there is no such video or folder")
+    return read_video(source, model, work)
+
+
+def prepare(
+    recording: Recording,
+    model: FaceModel,
+    config: TrainingConfig,
+    generator: GeneratorConfig,
+    work: Path,
+    device: torch.device,
+    *,
+    restart: bool = False,
+) -> tuple[Trainer, FaceParams]:
+    """Fit the target's appearance, render its conditioning and go on from the checkpoint in `work`, if it fits."""
+    work.mkdir(parents=True, exist_ok=True)
+    settings = {"generator": generator.to_json(), "source": recording.name, "frames": len(recording.pictured)}
+    fingerprint = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    mark = work / "run.json"
+    if restart or (mark.exists() and json.loads(mark.read_text())["fingerprint"] != fingerprint):
+        (work / "checkpoint.pt").unlink(missing_ok=True)
+    resolved = {"fingerprint": fingerprint, **settings, "training": dataclasses.asdict(config)}
+    mark.write_text(json.dumps(resolved, indent=1))
+    look = fit_appearance(model, recording)
+    with Progress(len(recording.params.rotation), "conditioning") as progress:
+        data = TrainingSet(recording, model, look, generator, on_frame=progress.advance)
+    trainer = Trainer(config, generator, data, work, device)
+    trainer.resume()
+    return trainer, look
+
+
+def train(trainer: Trainer) -> None:
+    """Run until the budget is spent, saving as it goes; `KeyboardInterrupt` saves and passes on."""
+    saved_s = trainer.spent_s
+    shown = int(1000 * trainer.share)
+    with Progress(1000, "training", done=shown) as progress:
+        try:
+            while trainer.share < 1:
+                trainer.run_step()
+                losses = " ".join(f"{name} {value:.4f}" for name, value in trainer.losses.items())
+                progress.advance(int(1000 * trainer.share) - shown, losses)
+                shown = int(1000 * trainer.share)
+                if trainer.spent_s - saved_s > SAVE_EVERY_S:
+                    saved_s = trainer.spent_s
+                    trainer.save()
+                    trainer.draw_grid(some_held_out(trainer.data.recording), trainer.folder / "grid.png")
+        finally:
+            trainer.save()
+
+
+def some_held_out(recording: Recording, count: int = 6) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Choose held-out frames to look at; training frames where nothing is held out."""
+    frames = recording.held_out if len(recording.held_out) else recording.training
+    return frames[np.linspace(0, len(frames) - 1, count).astype(int)]
+
+
+def package(trainer: Trainer, look: FaceParams, output: Path, *, title: str, consent: str, license: str) -> Actor:  # noqa: A002
+    """Judge the averaged generator on the held-out frames and write the package. Raises `ActorError`."""
+    data, recording = trainer.data, trainer.data.recording
+    held_out = recording.held_out if len(recording.held_out) else recording.training[-1:]
+    truth = data.truth[[data.index[int(frame)] for frame in held_out]].permute(0, 2, 3, 1).numpy()
+    pictures = (trainer.predict(held_out).clamp(0, 1) * 255 + 0.5).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    report = {
+        "held_out": measure(pictures, truth, frames=held_out),
+        "held_out_frames": len(held_out),
+        "training_frames": len(recording.training),
+        "minutes": round(trainer.spent_s / 60, 1),
+        "steps": trainer.step,
+        "device": str(trainer.device),
+        "config": dataclasses.asdict(trainer.config),
+    }
+    seen = recording.params[: int(recording.training[-1]) + 1]
+    count = len(seen.rotation)
+    seen = seen.replace(
+        reflectance=np.repeat(look.reflectance[None], count, 0),
+        illumination=np.repeat(look.illumination[None], count, 0),
+    )
+    target = Target.from_recording(seen, recording.camera)
+    today = dt.datetime.now(tz=dt.UTC).date().isoformat()
+    return save_actor(
+        output,
+        trainer.average,
+        encode_preview(pictures, recording, held_out),
+        title=title,
+        frame_rate=recording.frame_rate,
+        target=target,
+        training=report,
+        consent={"statement": consent, "recorded": today},
+        license=license,
+    )
+
+
+def encode_preview(
+    pictures: np.ndarray[Any, np.dtype[np.uint8]], recording: Recording, frames: np.ndarray[Any, np.dtype[np.int64]]
+) -> bytes:
+    """Encode the generated picture that looks most straight into the camera, eyes open, as WebP."""
+    turned = np.abs(recording.params.rotation[frames]).sum(1) + np.abs(recording.params.expression[frames]).sum(1) * 0.1
+    turned = turned + np.abs(recording.params.gaze[frames]).sum((1, 2)) * 0.25
+    image = Image.fromarray(pictures[int(turned.argmin())]).resize((PREVIEW_SIZE, PREVIEW_SIZE))
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=88)
+    return buffer.getvalue()

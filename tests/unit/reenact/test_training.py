@@ -1,0 +1,133 @@
+"""A tiny target, trained for seconds: the loop learns, is saved and goes on, and its data is what it says."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from models.camera import Camera
+from models.face import FaceModel
+from models.generator import GeneratorConfig
+from models.params import EXPRESSION_INDEX, FaceParams
+from reenact.appearance import fit_appearance
+from reenact.conditioning import ConditioningRenderer
+from reenact.dataset import Recording
+from reenact.trainer import Trainer, TrainingConfig
+from reenact.training_set import TrainingSet
+
+SIZE = 128
+SMALL = GeneratorConfig(
+    resolution=SIZE, window=3, stem_channels=4, widths=(8, 8, 8, 8, 8), texture_channels=4, texture_size=(32, 48)
+)
+
+
+@pytest.fixture(scope="module")
+def model() -> FaceModel:
+    return FaceModel.load()
+
+
+@pytest.fixture(scope="module")
+def recording(model: FaceModel, tmp_path_factory: pytest.TempPathFactory) -> Recording:
+    """Twelve frames of a head that turns and opens its mouth, in light from one side, on grey."""
+    folder = tmp_path_factory.mktemp("recording")
+    camera = Camera(width=SIZE, height=SIZE, focal_px=300.0, center_px=(SIZE / 2, SIZE / 2))
+    light = FaceParams.neutral().illumination.copy()
+    light[:, 3] = 0.8
+    rng = np.random.default_rng(3)
+    identity, reflectance = rng.normal(0, 0.7, (2, 80)).astype(np.float32)
+    frames, files = [], []
+    renderer = ConditioningRenderer(model, camera)
+    for index in range(12):
+        expression = np.zeros(52, np.float32)
+        expression[EXPRESSION_INDEX["jawOpen"]] = index % 4 / 4
+        params = FaceParams.neutral(distance_m=0.9).replace(
+            identity=identity, reflectance=reflectance, illumination=light, expression=expression,
+            rotation=np.array([0.05 * (index - 6), 0.0, 0.0], np.float32),
+        )  # fmt: skip
+        drawn = renderer.render(params)
+        picture = np.where(drawn[3:6].sum(0) > 0, drawn[:3], 0.4).transpose(1, 2, 0)
+        files.append(folder / f"{index:05d}.png")
+        Image.fromarray((picture * 255).astype(np.uint8)).save(files[-1])
+        frames.append(params)
+    return Recording(
+        params=FaceParams.stack(frames), camera=camera, frame_rate=30.0, pictured=np.arange(12),
+        held_out=np.array([5, 11]), pictures=tuple(files), name="test",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(model: FaceModel, recording: Recording) -> TrainingSet:
+    return TrainingSet(recording, model, fit_appearance(model, recording, frames=8), SMALL)
+
+
+def make_trainer(data: TrainingSet, folder: Path, **changes: float) -> Trainer:
+    config = dataclasses.replace(TrainingConfig(steps=40, perceptual_from=1.0, adversarial_from=1.0), **changes)  # type: ignore[arg-type]
+    return Trainer(config, SMALL, data, folder, torch.device("cpu"))
+
+
+def test_appearance_is_recovered(model: FaceModel, recording: Recording) -> None:
+    look = fit_appearance(model, recording, frames=8)
+    renderer = ConditioningRenderer(model, recording.camera)
+    truth = renderer.render(recording.params[4]).copy()
+    drawn = renderer.render(recording.params[4].replace(reflectance=look.reflectance, illumination=look.illumination))
+    head = (truth[3:6].sum(0) > 0) & (truth[6] == 0)
+    blank = renderer.render(recording.params[4].replace(
+        reflectance=np.zeros(80, np.float32), illumination=FaceParams.neutral().illumination
+    )).copy()  # fmt: skip
+    error = np.abs(drawn[:3] - truth[:3])[:, head].mean()
+    assert error < 0.03
+    assert error < 0.4 * np.abs(blank[:3] - truth[:3])[:, head].mean()
+
+
+def test_windows_end_with_their_frame(data: TrainingSet, recording: Recording) -> None:
+    current, reduced, truth = data.batch(np.array([1, 7]), torch.device("cpu"))
+    assert recording.window(1, 3).tolist() == [0, 0, 1]
+    assert current.shape == (2, 9, SIZE, SIZE)
+    assert reduced.shape == (2, 3, 9, SIZE // 4, SIZE // 4)
+    assert truth.shape == (2, 3, SIZE, SIZE)
+    pooled = torch.nn.functional.avg_pool2d(current, 4)
+    torch.testing.assert_close(pooled, reduced[:, -1], atol=2e-3, rtol=0)
+    assert not torch.allclose(pooled, reduced[:, 0], atol=2e-3, rtol=0)
+
+
+def test_held_out_frames_are_never_drawn(data: TrainingSet, tmp_path: Path) -> None:
+    trainer = make_trainer(data, tmp_path)
+    drawn = {int(frame) for _ in range(20) for frame in trainer._draw(4)}
+    assert drawn == set(range(12)) - {5, 11}
+
+
+def test_training_learns_and_goes_on_after_an_interruption(data: TrainingSet, tmp_path: Path) -> None:
+    held_out = data.recording.held_out
+    trainer = make_trainer(data, tmp_path)
+    before = trainer.psnr(held_out)
+    for _ in range(20):
+        trainer.run_step()
+    trainer.save()
+    second = make_trainer(data, tmp_path)
+    assert second.resume()
+    assert second.step == 20
+    assert second.share == pytest.approx(0.5)
+    torch.testing.assert_close(second.predict(held_out), trainer.predict(held_out))
+    while second.share < 1:
+        second.run_step()
+    assert second.step == 40
+    assert second.psnr(held_out) > before + 1.0
+
+
+def test_critics_change_the_generator(data: TrainingSet, tmp_path: Path) -> None:
+    trainer = make_trainer(data, tmp_path, adversarial_from=0.0, steps=4)
+    before = [parameter.clone() for parameter in trainer.time_critic.parameters()]
+    trainer.run_step()
+    trainer.run_step()
+    assert {"critic", "time_critic", "photometric"} <= set(trainer.losses)
+    assert any(not torch.equal(a, b) for a, b in zip(before, trainer.time_critic.parameters(), strict=True))
+
+
+def test_a_missing_picture_is_named(recording: Recording) -> None:
+    with pytest.raises(ValueError, match="frame 99 has no picture"):
+        recording.picture(99, SIZE)
