@@ -8,7 +8,14 @@ from typing import Any, Protocol
 import aiortc
 from aiortc import RTCRtpReceiver, RTCRtpSender, RTCRtpTransceiver
 from aiortc.codecs.base import Encoder
-from aiortc.rtp import RtpPacket
+from aiortc.rtcrtpparameters import RTCRtpHeaderExtensionParameters, RTCRtpParameters
+from aiortc.rtp import (
+    HeaderExtensions,
+    HeaderExtensionsMap,
+    RtpPacket,
+    pack_header_extensions,
+    unpack_header_extensions,
+)
 
 from streamer.codecs import CODEC_NAMES
 
@@ -17,6 +24,12 @@ PINNED_VERSION = "1.16.0"
 _JITTER_BUFFER = "_RTCRtpReceiver__jitter_buffer"
 _ENCODER = "_RTCRtpSender__encoder"
 _SENT_TIMESTAMP = "_RTCRtpSender__rtp_timestamp"
+_SENT_EXTENSIONS = "_RTCRtpSender__rtp_header_extensions_map"
+
+PLAYOUT_DELAY = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay"
+"""RTP header extension by which a sender tells a browser how long to hold frames back."""
+NO_DELAY = bytes(3)
+"""Least and greatest playout delay, 12 bits each in 10 ms: none. Chromium then shows every frame as it comes."""
 
 
 class PacketSink(Protocol):
@@ -41,6 +54,7 @@ def check_internals() -> list[str]:
         "if self.__encoder is None:",
         "None, self.__encoder.encode, data, force_keyframe",
         "self.__rtp_timestamp = packet.timestamp",
+        "packet.serialize(self.__rtp_header_extensions_map)",
         "data = await self.__track.recv()",
     ):
         if fragment not in sender:
@@ -66,6 +80,38 @@ def install_encoder(sender: RTCRtpSender, encoder: Encoder) -> None:
     if not hasattr(sender, _ENCODER):
         raise RuntimeError("this aiortc has another RTCRtpSender than the pinned one")
     setattr(sender, _ENCODER, encoder)
+
+
+class NoDelayExtensions(HeaderExtensionsMap):
+    """aiortc's header extensions, and playout delay, which it does not know."""
+
+    def __init__(self) -> None:
+        """Send no playout delay until `configure` has found its number."""
+        super().__init__()
+        self._playout_delay_id: int | None = None
+
+    def configure(self, parameters: RTCRtpParameters) -> None:
+        """Take the negotiated numbers over."""
+        super().configure(parameters)
+        for extension in parameters.headerExtensions:
+            if extension.uri == PLAYOUT_DELAY:
+                self._playout_delay_id = extension.id
+
+    def set(self, values: HeaderExtensions) -> tuple[int, bytes]:
+        """Return profile and value of the header extension of one packet."""
+        profile, value = super().set(values)
+        if self._playout_delay_id is None:
+            return profile, value
+        known = list(unpack_header_extensions(profile, value)) if value else []
+        return pack_header_extensions([*known, (self._playout_delay_id, NO_DELAY)])
+
+
+def install_no_playout_delay(transceiver: RTCRtpTransceiver, number: int) -> None:
+    """Have a sender that has not started ask for no playout delay, by the extension number that was offered."""
+    if not hasattr(transceiver.sender, _SENT_EXTENSIONS):
+        raise RuntimeError("this aiortc has another RTCRtpSender than the pinned one")
+    setattr(transceiver.sender, _SENT_EXTENSIONS, NoDelayExtensions())
+    transceiver._headerExtensions.append(RTCRtpHeaderExtensionParameters(id=number, uri=PLAYOUT_DELAY))
 
 
 def sent_timestamp(sender: RTCRtpSender) -> int:

@@ -115,6 +115,8 @@ class Ingest:
             is_key=frame.is_key,
         )
         self._seq += 1
+        if self._frames.is_closed:
+            return
         if not self._frames.offer(encoded):
             self._meter.drop("decoder_behind", self._frames.clear() + 1)
             self._buffer.require_key_frame()

@@ -10,6 +10,7 @@ from aiortc.codecs import CODECS, is_rtx
 from aiortc.rtcpeerconnection import find_common_codecs
 from aiortc.sdp import MediaDescription, SessionDescription, candidate_from_sdp
 
+from streamer.aiortc_adapter import PLAYOUT_DELAY
 from streamer.errors import ServiceError
 
 MAX_SDP_BYTES = 64 * 1024
@@ -29,6 +30,8 @@ class Offer:
     """The section on which the source's video comes in."""
     output_mid: str | None
     """The section on which the target's video goes out; None if it was not asked for."""
+    playout_delay_id: int | None = None
+    """Number of the RTP header extension for playout delay in the output section, if it was offered."""
 
 
 def bad_sdp(message: str) -> ServiceError:
@@ -59,7 +62,13 @@ def parse_offer(text: str) -> Offer:
         video_mids=tuple(media.rtp.muxId for media in videos),
         source_mid=source.rtp.muxId,
         output_mid=output.rtp.muxId if output is not None else None,
+        playout_delay_id=_extension_id(output, PLAYOUT_DELAY) if output is not None else None,
     )
+
+
+def _extension_id(media: MediaDescription, uri: str) -> int | None:
+    numbers = (extension.id for extension in media.rtp.headerExtensions if extension.uri == uri)
+    return next((number for number in numbers if 1 <= number <= 255), None)
 
 
 def _spell_out_directions(text: str) -> str:

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -121,8 +122,21 @@ def _on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> 
         loop.default_exception_handler(context)
 
 
-async def serve(config: Config, targets: Targets, stop: asyncio.Event | None = None) -> bool:
-    """Serve until a signal or `stop`; return False if a thread had to be left behind. Raises `OSError`."""
+def _say_where(url: str, actor: str) -> None:
+    print(f"reenact: open {url} (actor {actor})", flush=True)
+
+
+async def serve(
+    config: Config,
+    targets: Targets,
+    *,
+    stop: asyncio.Event | None = None,
+    on_listening: Callable[[str, str], None] = _say_where,
+) -> bool:
+    """Serve until a signal or `stop`; return False if a thread had to be left behind. Raises `OSError`.
+
+    `on_listening` is told the page's address and the default actor once the page can be opened.
+    """
     stop = stop or asyncio.Event()
     app = create_app(config, targets=targets)
     runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=HTTP_SHUTDOWN_S)
@@ -134,7 +148,7 @@ async def serve(config: Config, targets: Targets, stop: asyncio.Event | None = N
         loop.set_exception_handler(_on_loop_error)
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
-        print(f"reenact: open {_url(runner, config)} (actor {config.engine.actor})", flush=True)
+        on_listening(_url(runner, config), config.engine.actor)
         await stop.wait()
         logger.info("shutting down")
     finally:

@@ -22,6 +22,7 @@ from aiortc.exceptions import OperationError
 from streamer import control
 from streamer.aiortc_adapter import (
     install_encoder,
+    install_no_playout_delay,
     install_packet_sink,
     negotiated_codecs,
     sent_timestamp,
@@ -177,6 +178,8 @@ class Session:
             clock=self._clock,
         )
         install_encoder(output.sender, encoder)
+        if offer.playout_delay_id is not None:
+            install_no_playout_delay(output, offer.playout_delay_id)
         self._sender = output.sender
 
     def _listen(self, peer: RTCPeerConnection) -> None:

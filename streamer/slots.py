@@ -120,6 +120,11 @@ class BoundedFifo(Generic[T]):
         self._items: deque[T] = deque()
         self._is_closed = False
 
+    @property
+    def is_closed(self) -> bool:
+        """True once `close` was called."""
+        return self._is_closed
+
     def offer(self, item: T) -> bool:
         """Append `item`; False, and nothing happens, if the queue is full or closed."""
         with self._condition:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import aiortc
 import pytest
 from aiortc import RTCPeerConnection, RTCRtpReceiver, RTCRtpSender
-from aiortc.rtp import RtpPacket
+from aiortc.rtcrtpparameters import RTCRtpHeaderExtensionParameters, RTCRtpParameters
+from aiortc.rtp import HeaderExtensionsMap, RtpPacket, unpack_header_extensions
 
 from streamer.aiortc_adapter import (
     PINNED_VERSION,
+    PLAYOUT_DELAY,
+    NoDelayExtensions,
     check_internals,
     install_encoder,
+    install_no_playout_delay,
     install_packet_sink,
     negotiated_codecs,
     payload_of,
@@ -65,6 +69,48 @@ async def test_the_sender_uses_our_encoder() -> None:
     install_encoder(sender, encoder)
     assert sender._RTCRtpSender__encoder is encoder  # type: ignore[attr-defined]
     assert sent_timestamp(sender) == 0
+    await peer.close()
+
+
+def extensions(*uris: str) -> RTCRtpParameters:
+    return RTCRtpParameters(
+        headerExtensions=[RTCRtpHeaderExtensionParameters(id=number, uri=uri) for number, uri in enumerate(uris, 3)]
+    )
+
+
+MID = "urn:ietf:params:rtp-hdrext:sdes:mid"
+
+
+def test_packets_ask_for_no_playout_delay_beside_what_aiortc_sends() -> None:
+    ours = NoDelayExtensions()
+    ours.configure(extensions(MID, PLAYOUT_DELAY))
+    packet = RtpPacket(payload_type=97, sequence_number=1, timestamp=2, payload=b"abc")
+    packet.extensions.mid = "0"
+    data = packet.serialize(ours)
+    theirs = HeaderExtensionsMap()
+    theirs.configure(extensions(MID))
+    parsed = RtpPacket.parse(data, theirs)
+    assert (parsed.extensions.mid, parsed.payload) == ("0", b"abc")
+    profile, value = ours.set(packet.extensions)
+    assert list(unpack_header_extensions(profile, value)) == [(3, b"0"), (4, b"\0\0\0")]
+
+
+def test_without_the_extension_packets_are_aiortcs() -> None:
+    ours, theirs = NoDelayExtensions(), HeaderExtensionsMap()
+    for given in (ours, theirs):
+        given.configure(extensions(MID))
+    packet = RtpPacket(payload_type=97, sequence_number=1, timestamp=2, payload=b"abc")
+    packet.extensions.mid = "0"
+    assert packet.serialize(ours) == packet.serialize(theirs)
+
+
+async def test_the_extension_is_in_the_answer_if_it_was_offered() -> None:
+    peer = RTCPeerConnection()
+    transceiver = peer.addTransceiver("video")
+    await peer.createOffer()
+    install_no_playout_delay(transceiver, 9)
+    assert transceiver._headerExtensions[-1].uri == PLAYOUT_DELAY
+    assert isinstance(transceiver.sender._RTCRtpSender__rtp_header_extensions_map, NoDelayExtensions)  # type: ignore[attr-defined]
     await peer.close()
 
 

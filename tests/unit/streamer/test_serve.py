@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from aiohttp import ClientSession
+from aiohttp import ClientSession, web
 
 from streamer import serve as serve_module
 from streamer.config import Config, EngineConfig, ServerConfig
@@ -48,22 +48,26 @@ def test_a_port_that_is_taken(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     def refuse(*_: object, **__: object) -> None:
         raise OSError(98, "address already in use")
 
-    monkeypatch.setattr(serve_module.web.TCPSite, "start", refuse)
+    monkeypatch.setattr(web.TCPSite, "start", refuse)
     monkeypatch.setattr(serve_module, "PackagedTargets", lambda *_: FakeTargets())
     assert run(parse("--port", "8080")) == 1
     assert "cannot listen on 127.0.0.1:8080: address already in use" in capsys.readouterr().err
 
 
-async def test_it_says_where_it_is_answers_and_ends(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_it_says_where_it_is_answers_and_ends() -> None:
     config = Config(server=ServerConfig(port=0), engine=EngineConfig(), settings=FakeSettings())
     targets, stop = FakeTargets(), asyncio.Event()
-    serving = asyncio.create_task(serve(config, targets, stop))
+    listening: asyncio.Future[tuple[str, str]] = asyncio.get_running_loop().create_future()
+
+    def note(url: str, actor: str) -> None:
+        listening.set_result((url, actor))
+
+    serving = asyncio.create_task(serve(config, targets, stop=stop, on_listening=note))
     async with asyncio.timeout(5):
-        while not (out := capsys.readouterr().out):
-            await asyncio.sleep(0.01)
-        match = re.fullmatch(r"reenact: open (http://127\.0\.0\.1:\d+/) \(actor milo\)\n", out)
-        assert match is not None
-        async with ClientSession() as http, http.get(match.group(1) + "healthz") as response:
+        url, actor = await listening
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", url)
+        assert actor == "milo"
+        async with ClientSession() as http, http.get(url + "healthz") as response:
             assert (await response.json())["status"] == "ok"
         stop.set()
         assert await serving is True
