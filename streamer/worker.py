@@ -5,6 +5,7 @@ A reenactor is kept between sessions, so that after a page reload the first fram
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 from collections.abc import Callable
@@ -108,6 +109,7 @@ class InferenceWorker:
             raise
         self._discard()
         self._reenactor, self._actor = reenactor, actor
+        _settle_memory()
         seconds = elapsed_ms(start_ns, self._clock.monotonic_ns()) / 1e3
         logger.info(
             "actor %s is ready: %s (%s), %.1f s", actor, reenactor.engine_name, reenactor.engine_reason, seconds
@@ -206,6 +208,17 @@ class InferenceWorker:
             confidence=result.confidence,
             is_calibrating=result.is_calibrating,
         )
+
+
+def _settle_memory() -> None:
+    """Take everything loaded so far out of the garbage collector's sight.
+
+    A full collection looks at every object of the process, several hundred thousand with the engines loaded, while
+    all threads wait: a frame that meets one is late.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 class Workers:

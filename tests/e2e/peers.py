@@ -146,7 +146,12 @@ def make_page(camera: NumberedCamera, *, codec: str | None = None, has_output: b
 
 @asynccontextmanager
 async def connected(
-    server: TestServer, camera: NumberedCamera, *, query: str = "", codec: str | None = None, has_output: bool = True
+    server: TestServer | str,
+    camera: NumberedCamera,
+    *,
+    query: str = "",
+    codec: str | None = None,
+    has_output: bool = True,
 ) -> AsyncIterator[Page]:
     """Open a session and close it at the end, as a page does."""
     page = make_page(camera, codec=codec, has_output=has_output)
@@ -154,9 +159,9 @@ async def connected(
     page.peer.on("track", lambda track: watchers.append(asyncio.create_task(page.watch(track), name="watch-output")))
     try:
         async with ClientSession() as http:
-            response = await http.post(
-                server.make_url(f"/whip{query}"), data=await offer_of(page), headers={"Content-Type": "application/sdp"}
-            )
+            url = f"{server.rstrip('/') if isinstance(server, str) else server.make_url('')}/whip{query}"
+            headers = {"Content-Type": "application/sdp"}
+            response = await http.post(url, data=await offer_of(page), headers=headers)
             assert response.status == 201, await response.text()
             page.location = response.headers["Location"]
             answer = await response.text()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import statistics
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -388,3 +390,35 @@ async def test_a_page_that_was_reloaded_before_it_connected_gets_a_place_at_once
         assert response.status == 201
     await page.peer.close()
     await again.peer.close()
+
+
+SERVER_SCRIPT = """
+import asyncio, sys
+from streamer.config import Config, ServerConfig
+from streamer.serve import serve
+from tests.unit.streamer.fakes import FakeSettings, FakeTargets
+
+config = Config(server=ServerConfig(port=0), settings=FakeSettings())
+sys.exit(0 if asyncio.run(serve(config, FakeTargets())) else 1)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_the_process_cleanly_while_a_source_is_live(number: signal.Signals) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", SERVER_SCRIPT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(60):
+        line = (await process.stdout.readline()).decode()
+    url = line.split()[2]
+    async with connected(url, NumberedCamera()) as page:
+        await page.until(lambda: len(page.seen) >= 10)
+        start = time.monotonic()
+        process.send_signal(number)
+        _, errors = await process.communicate()
+        assert time.monotonic() - start < 3
+        await page.until(lambda: bool(page.told("bye")))
+        assert page.told("bye")[0]["reason"] == "shutdown"
+    assert process.returncode == 0
+    assert errors == b""
