@@ -26,8 +26,9 @@ format: .venv/.installed-dev ## put the sources into the one format
 	$(RUN) ruff check --fix .
 	$(RUN) ruff format .
 
+# Threads of PyTorch that spin while they wait take the cores from what is measured in turn with it.
 bench: .venv/.installed-dev ## how fast, as ratios to a reference run beside it; one JSON line last
-	$(RUN) tests.benchmark $(ARGS)
+	GOMP_SPINCOUNT=0 $(RUN) tests.benchmark $(ARGS)
 
 clean: ## remove what can be made again
 	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache build dist *.egg-info

@@ -1,0 +1,92 @@
+"""How fast it is here: `make bench`. A table for people, one JSON line last for machines.
+
+Milliseconds on a shared machine are noise; the ratios to a reference that runs beside it are not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from reenact.actor import Actor, ActorError
+from tests.benchmark.measurements import (
+    Effort,
+    measure_codecs,
+    measure_generation,
+    measure_growth,
+    measure_live,
+    measure_tracking,
+    read_clip,
+)
+from tests.benchmark.paired import Row, table
+from tests.clips import clip_path
+
+
+def machine() -> dict[str, object]:
+    """Describe what the figures were taken on."""
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [
+            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
+        model = names[0] if names else model
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    return {"cpu": model, "cores": os.cpu_count(), "python": platform.python_version(), "load_at_start": load}
+
+
+def main() -> int:
+    """Run the command; give its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmark", description=__doc__)
+    parser.add_argument("--actor", default="milo", help="name or folder of the target (default milo)")
+    parser.add_argument("--engine", default="auto", help="engine to measure (default auto)")
+    parser.add_argument("--clip", type=Path, help="video of a face (default: one out of a registry)")
+    parser.add_argument("--rounds", type=int, default=12, help="rounds of each comparison (default 12)")
+    parser.add_argument("--sizes", default="128,256,384,512", help="resolutions of generation, pixels")
+    args = parser.parse_args()
+    effort = Effort(rounds=args.rounds, engine=args.engine, sizes=tuple(int(size) for size in args.sizes.split(",")))
+    described = machine()
+    try:
+        actor = Actor.load(args.actor)
+    except ActorError as error:
+        print(error, file=sys.stderr)
+        return 1
+    skipped: list[str] = []
+    rows: list[Row] = []
+
+    def run(name: str, work: Callable[[], list[Row]]) -> None:
+        print(f"measuring {name} ...", file=sys.stderr)
+        rows.extend(work())
+
+    try:
+        frames = read_clip(args.clip or clip_path())
+    except pytest.skip.Exception as skip:
+        skipped.append(f"tracking, codecs and the live path: {skip}")
+        frames = []
+    if frames:
+        run("the live path", lambda: measure_live(actor, frames, effort))
+        run("tracking", lambda: [measure_tracking(frames, effort)])
+        run("codecs", lambda: measure_codecs(frames, actor.resolution, effort))
+    for size in effort.sizes:
+        run(f"generation at {size}", lambda size=size: [measure_generation(actor, size, effort)])  # type: ignore[misc]
+    for size in effort.sizes:
+        if size != actor.resolution:
+            run(f"growth to {size}", lambda size=size: measure_growth(actor, size, effort))  # type: ignore[misc]
+    print(table(rows))
+    for note in dict.fromkeys(row.note for row in rows if row.note):
+        print(f"  {note}")
+    for reason in skipped:
+        print(f"not measured: {reason}")
+    print(json.dumps({"machine": described, "rows": [row.to_json() for row in rows], "skipped": skipped}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
