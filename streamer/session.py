@@ -1,4 +1,4 @@
-"""One source, one target, one pipeline, and the WebRTC connection that carries both directions."""
+"""One source, one target, one pipeline, and what is said between the page and them."""
 
 from __future__ import annotations
 
@@ -8,31 +8,15 @@ import secrets
 from collections.abc import Callable, MutableMapping
 from typing import Any, Literal
 
-from aiortc import (
-    RTCConfiguration,
-    RTCDataChannel,
-    RTCIceServer,
-    RTCPeerConnection,
-    RTCRtpSender,
-    RTCRtpTransceiver,
-    RTCSessionDescription,
-)
-from aiortc.exceptions import OperationError
+from aiortc import RTCDataChannel
 
 from streamer import control
-from streamer.aiortc_adapter import (
-    install_encoder,
-    install_no_playout_delay,
-    install_packet_sink,
-    negotiated_codecs,
-    sent_timestamp,
-)
 from streamer.clock import NS_PER_S, Clock
-from streamer.codecs import make_encoder
 from streamer.config import MediaConfig
-from streamer.errors import MessageError, ServiceError
+from streamer.connection import Connection
+from streamer.errors import MessageError
 from streamer.metrics import Meter
-from streamer.offer import Offer, Trickle, bad_sdp
+from streamer.offer import Offer, Trickle
 from streamer.pipeline import EngineInfo, Pipeline
 from streamer.settings import SettingsTable
 
@@ -50,7 +34,7 @@ CONNECT_S = 20.0
 CONNECT_QUIET_S = 5.0
 """As `QUIET_S`, before the first packet."""
 BYE_S = 0.25
-CLOSE_S = 1.0
+JOIN_S = 1.0
 
 
 class _SessionLog(logging.LoggerAdapter[logging.Logger]):
@@ -79,16 +63,11 @@ class Session:
         self.created_ns = clock.monotonic_ns()
         self.meter = meter
         self.settings: SettingsTable[Any] = SettingsTable(settings)
-        self._media = media
         self._clock = clock
         self._on_over = on_over
         self._log = _SessionLog(logging.getLogger(__name__), {"session": self.id[:6]})
         self._engine: EngineInfo | None = None
         self._channel: RTCDataChannel | None = None
-        self._sender: RTCRtpSender | None = None
-        self._peer: RTCPeerConnection | None = None
-        self._usernames: frozenset[str] = frozenset()
-        self._num_candidates = 0
         self._watch_task: asyncio.Task[None] | None = None
         self.pipeline = Pipeline(
             name=self.id[:6],
@@ -99,6 +78,7 @@ class Session:
             meter=meter,
             listener=self,
         )
+        self._connection = Connection(self.pipeline, media, clock, on_channel=self._on_channel, on_closed=self._on_gone)
 
     # Connecting
 
@@ -109,93 +89,24 @@ class Session:
 
     async def accept(self, offer: Offer) -> str:
         """Answer `offer`; return the SDP answer. Raises `ServiceError`."""
-        servers = [RTCIceServer(urls=url) for url in self._media.ice_servers]
-        peer = self._peer = RTCPeerConnection(RTCConfiguration(iceServers=servers))
-        self._listen(peer)
-        transceivers = self._plan(peer, offer)
-        try:
-            await peer.setRemoteDescription(RTCSessionDescription(sdp=offer.sdp, type="offer"))
-            for transceiver in peer.getTransceivers():
-                if transceiver not in transceivers.values():
-                    transceiver.direction = "inactive"
-            self._join(transceivers, offer)
-            await peer.setLocalDescription(await peer.createAnswer())
-        except OperationError as error:
-            raise ServiceError(406, "no_common_codec", "The offer has none of our codecs.") from error
-        except Exception as error:
-            # What `parse_offer` cannot see, contradictions between sections, aiortc answers with whatever went wrong.
-            self._log.warning("an offer could not be answered: %r", error)
-            raise bad_sdp("The offer cannot be used: its media sections contradict each other.") from error
+        answer = await self._connection.answer(offer)
         self._watch_task = asyncio.create_task(self._watch(), name=f"watch-{self.id[:6]}")
         self._log.info("accepted, actor %s, %s", self.pipeline.actor, "two-way" if offer.output_mid else "one-way")
-        return str(peer.localDescription.sdp)
+        return answer
 
     async def add_candidates(self, trickle: Trickle) -> None:
-        """Take late candidates in; raise `ServiceError` for an ICE restart, which is not supported."""
-        if self._peer is None or self.state == "ended":
-            return
-        description = self._peer.remoteDescription
-        if any(f"a=ice-ufrag:{name}" not in description.sdp for name in trickle.usernames):
-            raise ServiceError(422, "ice_restart", "An ICE restart is not supported: make a new session.")
-        self._num_candidates += len(trickle.candidates)
-        for candidate in trickle.candidates[: max(0, 100 - self._num_candidates)]:
-            await self._peer.addIceCandidate(candidate)
-        if trickle.is_end:
-            await self._peer.addIceCandidate(None)
+        """Take late candidates in; raise `ServiceError` for an ICE restart."""
+        await self._connection.add_candidates(trickle)
 
-    def _plan(self, peer: RTCPeerConnection, offer: Offer) -> dict[str, RTCRtpTransceiver]:
-        """Make a transceiver for each video section before aiortc does, which finds them in order."""
-        transceivers: dict[str, RTCRtpTransceiver] = {}
-        for mid in offer.video_mids:
-            is_source, is_output = mid == offer.source_mid, mid == offer.output_mid
-            if is_output:
-                direction = "sendrecv" if is_source else "sendonly"
-                transceiver = peer.addTransceiver(self.pipeline.track, direction=direction)
-            else:
-                transceiver = peer.addTransceiver("video", direction="recvonly" if is_source else "inactive")
-            if self._media.codec != "auto":
-                self._prefer(transceiver)
-            transceivers[mid] = transceiver
-        return transceivers
+    def _on_channel(self, channel: RTCDataChannel) -> None:
+        if self._channel is None:
+            self._channel = channel
+            channel.on("message", self._on_message)
+            self._greet()
 
-    def _prefer(self, transceiver: RTCRtpTransceiver) -> None:
-        codecs = RTCRtpSender.getCapabilities("video").codecs
-        wanted = (f"video/{self._media.codec}", "video/rtx")
-        transceiver.setCodecPreferences([codec for codec in codecs if codec.mimeType.lower() in wanted])
-
-    def _join(self, transceivers: dict[str, RTCRtpTransceiver], offer: Offer) -> None:
-        """Join the connection to the pipeline: our packet sink, our encoder."""
-        source = transceivers[offer.source_mid]
-        install_packet_sink(source.receiver, self.pipeline.connect_source(negotiated_codecs(source)))
-        if offer.output_mid is None:
-            return
-        output = transceivers[offer.output_mid]
-        codec = next(iter(negotiated_codecs(output).values()))
-        encoder = make_encoder(
-            codec,
-            bitrate_bps=self._media.bitrate_kbps * 1000,
-            on_encoded=lambda ms: self.meter.time("encode", ms),
-            clock=self._clock,
-        )
-        install_encoder(output.sender, encoder)
-        if offer.playout_delay_id is not None:
-            install_no_playout_delay(output, offer.playout_delay_id)
-        self._sender = output.sender
-
-    def _listen(self, peer: RTCPeerConnection) -> None:
-        def on_state() -> None:
-            self._log.debug("connection %s", peer.connectionState)
-            if peer.connectionState in ("failed", "closed") and self.state != "ended":
-                self._on_over(self, "closed")
-
-        def on_channel(channel: RTCDataChannel) -> None:
-            if channel.label == control.LABEL and self._channel is None:
-                self._channel = channel
-                channel.on("message", self._on_message)
-                self._greet()
-
-        peer.on("connectionstatechange", on_state)
-        peer.on("datachannel", on_channel)
+    def _on_gone(self) -> None:
+        if self.state != "ended":
+            self._on_over(self, "closed")
 
     # Talking
 
@@ -286,15 +197,8 @@ class Session:
         if self.is_idle:
             self._on_over(self, "idle")
             return
-        message = control.stats(self.meter.snapshot(), self.pipeline.face, self._rtp_offset())
+        message = control.stats(self.meter.snapshot(), self.pipeline.face, self._connection.rtp_offset())
         control.send(self._channel, message)
-
-    def _rtp_offset(self) -> int | None:
-        """Return what to add to a source's RTP timestamp for its answer's, modulo 2**32."""
-        ingest, sent = self.pipeline.ingest, self.pipeline.last_sent
-        if self._sender is None or ingest is None or ingest.rtp_origin is None or sent is None:
-            return None
-        return (sent_timestamp(self._sender) - sent.pts - ingest.rtp_origin) % (1 << 32)
 
     def describe(self) -> dict[str, object]:
         """Return the entry of `GET /api/sessions`."""
@@ -324,13 +228,8 @@ class Session:
         if reason in ("shutdown", "replaced", "idle"):
             control.send(self._channel, {"type": "bye", "reason": reason})
         await self._flush()
-        if self._peer is not None:
-            try:
-                async with asyncio.timeout(CLOSE_S):
-                    await self._peer.close()
-            except TimeoutError:
-                self._log.warning("the peer connection did not close in time")
-        if not await asyncio.to_thread(self.pipeline.join, CLOSE_S):
+        await self._connection.close()
+        if not await asyncio.to_thread(self.pipeline.join, JOIN_S):
             self._log.warning("the decoder did not end in time")
         self._log.info("ended: %s", reason)
 

@@ -178,7 +178,7 @@ async def test_hello_settings_errors_and_pong(serve: Serve) -> None:
         seen = len(page.seen)
         await page.until(lambda: len(page.seen) > seen + 5)
     calls = targets.opened[0].calls
-    assert [value.transfer.mouth_gain for name, value in calls if name == "apply"] == [1.0, 1.5]
+    assert [value.transfer.mouth_gain for name, value in calls if name == "apply"][-1] == 1.5
     assert "calibrate" in targets.opened[0].names()
 
 

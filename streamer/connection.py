@@ -1,0 +1,155 @@
+"""The WebRTC connection of one session: an offer answered, our packet sink and encoder put into aiortc's hands."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from aiortc import (
+    RTCConfiguration,
+    RTCDataChannel,
+    RTCIceServer,
+    RTCPeerConnection,
+    RTCRtpSender,
+    RTCRtpTransceiver,
+    RTCSessionDescription,
+)
+from aiortc.exceptions import OperationError
+
+from streamer import control
+from streamer.aiortc_adapter import (
+    install_encoder,
+    install_no_playout_delay,
+    install_packet_sink,
+    negotiated_codecs,
+    sent_timestamp,
+)
+from streamer.clock import Clock
+from streamer.codecs import make_encoder
+from streamer.config import MediaConfig
+from streamer.errors import ServiceError
+from streamer.offer import MAX_CANDIDATES, Offer, Trickle, bad_sdp
+from streamer.pipeline import Pipeline
+
+logger = logging.getLogger(__name__)
+
+CLOSE_S = 1.0
+
+
+class Connection:
+    """A peer connection joined to a pipeline. All methods run on the event loop."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        media: MediaConfig,
+        clock: Clock,
+        *,
+        on_channel: Callable[[RTCDataChannel], None],
+        on_closed: Callable[[], None],
+    ) -> None:
+        """Tell `on_channel` of the control channel, and `on_closed` when the page is gone."""
+        self._pipeline = pipeline
+        self._media = media
+        self._clock = clock
+        self._sender: RTCRtpSender | None = None
+        self._num_candidates = 0
+        servers = [RTCIceServer(urls=url) for url in media.ice_servers]
+        self._peer = RTCPeerConnection(RTCConfiguration(iceServers=servers))
+        self._listen(on_channel, on_closed)
+
+    async def answer(self, offer: Offer) -> str:
+        """Answer `offer`; return the SDP answer. Raises `ServiceError`."""
+        peer, transceivers = self._peer, self._plan(offer)
+        try:
+            await peer.setRemoteDescription(RTCSessionDescription(sdp=offer.sdp, type="offer"))
+            for transceiver in peer.getTransceivers():
+                if transceiver not in transceivers.values():
+                    transceiver.direction = "inactive"
+            self._join(transceivers, offer)
+            await peer.setLocalDescription(await peer.createAnswer())
+        except OperationError as error:
+            raise ServiceError(406, "no_common_codec", "The offer has none of our codecs.") from error
+        except Exception as error:
+            # What `parse_offer` cannot see, contradictions between sections, aiortc answers with whatever went wrong.
+            logger.warning("an offer could not be answered: %r", error)
+            raise bad_sdp("The offer cannot be used: its media sections contradict each other.") from error
+        return str(peer.localDescription.sdp)
+
+    async def add_candidates(self, trickle: Trickle) -> None:
+        """Take late candidates in; raise `ServiceError` for an ICE restart, which is not supported."""
+        description = self._peer.remoteDescription
+        if any(f"a=ice-ufrag:{name}" not in description.sdp for name in trickle.usernames):
+            raise ServiceError(422, "ice_restart", "An ICE restart is not supported: make a new session.")
+        room = max(0, MAX_CANDIDATES - self._num_candidates)
+        self._num_candidates += len(trickle.candidates)
+        for candidate in trickle.candidates[:room]:
+            await self._peer.addIceCandidate(candidate)
+        if trickle.is_end:
+            await self._peer.addIceCandidate(None)
+
+    def rtp_offset(self) -> int | None:
+        """Return what to add to a source's RTP timestamp for its answer's, modulo 2**32; None before the first."""
+        ingest, sent = self._pipeline.ingest, self._pipeline.last_sent
+        if self._sender is None or ingest is None or ingest.rtp_origin is None or sent is None:
+            return None
+        return (sent_timestamp(self._sender) - sent.pts - ingest.rtp_origin) % (1 << 32)
+
+    async def close(self) -> None:
+        """Close the connection, within `CLOSE_S`."""
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await self._peer.close()
+        except TimeoutError:
+            logger.warning("a peer connection did not close in time")
+
+    def _listen(self, on_channel: Callable[[RTCDataChannel], None], on_closed: Callable[[], None]) -> None:
+        def on_state() -> None:
+            if self._peer.connectionState in ("failed", "closed"):
+                on_closed()
+
+        def on_datachannel(channel: RTCDataChannel) -> None:
+            if channel.label == control.LABEL:
+                on_channel(channel)
+
+        self._peer.on("connectionstatechange", on_state)
+        self._peer.on("datachannel", on_datachannel)
+
+    def _plan(self, offer: Offer) -> dict[str, RTCRtpTransceiver]:
+        """Make a transceiver for each video section before aiortc does, which finds them in order."""
+        transceivers: dict[str, RTCRtpTransceiver] = {}
+        for mid in offer.video_mids:
+            is_source, is_output = mid == offer.source_mid, mid == offer.output_mid
+            if is_output:
+                direction = "sendrecv" if is_source else "sendonly"
+                transceiver = self._peer.addTransceiver(self._pipeline.track, direction=direction)
+            else:
+                transceiver = self._peer.addTransceiver("video", direction="recvonly" if is_source else "inactive")
+            if self._media.codec != "auto":
+                self._prefer(transceiver)
+            transceivers[mid] = transceiver
+        return transceivers
+
+    def _prefer(self, transceiver: RTCRtpTransceiver) -> None:
+        codecs = RTCRtpSender.getCapabilities("video").codecs
+        wanted = (f"video/{self._media.codec}", "video/rtx")
+        transceiver.setCodecPreferences([codec for codec in codecs if codec.mimeType.lower() in wanted])
+
+    def _join(self, transceivers: dict[str, RTCRtpTransceiver], offer: Offer) -> None:
+        """Join the connection to the pipeline: our packet sink, our encoder."""
+        source = transceivers[offer.source_mid]
+        install_packet_sink(source.receiver, self._pipeline.connect_source(negotiated_codecs(source)))
+        if offer.output_mid is None:
+            return
+        output = transceivers[offer.output_mid]
+        encoder = make_encoder(
+            next(iter(negotiated_codecs(output).values())),
+            bitrate_bps=self._media.bitrate_kbps * 1000,
+            on_encoded=lambda ms: self._pipeline.meter.time("encode", ms),
+            clock=self._clock,
+        )
+        install_encoder(output.sender, encoder)
+        if offer.playout_delay_id is not None:
+            install_no_playout_delay(output, offer.playout_delay_id)
+        self._sender = output.sender

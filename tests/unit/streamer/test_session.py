@@ -1,0 +1,105 @@
+"""When a source counts as silent or gone, by a clock that tests move."""
+
+from __future__ import annotations
+
+import pytest
+
+from streamer.config import MediaConfig
+from streamer.metrics import Meter
+from streamer.pipeline import EngineInfo
+from streamer.session import Session
+from tests.unit.streamer.fakes import FakeClock, FakeSettings
+
+
+class Rig:
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.meter = Meter(self.clock)
+        self.over: list[str] = []
+        self.session = Session(
+            actor="milo",
+            client="",
+            settings=FakeSettings(),
+            media=MediaConfig(),
+            clock=self.clock,
+            meter=self.meter,
+            on_over=lambda _, reason: self.over.append(reason),
+        )
+        self.ingest = self.session.pipeline.connect_source({97: "VP8"})
+
+    def stream(self, fps: float, seconds: float) -> None:
+        for _ in range(int(fps * seconds)):
+            self.clock.advance_ms(1000 / fps)
+            self.ingest.last_packet_ns = self.clock.now_ns
+            self.meter.count("decoded")
+
+
+def replaceable(rig: Rig) -> bool:
+    return rig.session.is_replaceable
+
+
+@pytest.fixture
+async def rig() -> Rig:
+    return Rig()
+
+
+async def test_a_source_that_sends_keeps_its_place(rig: Rig) -> None:
+    rig.stream(30, 5)
+    assert replaceable(rig) is False
+    assert not rig.session.is_idle
+    rig.session.look()
+    assert rig.over == []
+    await rig.session.close("closed")
+
+
+async def test_silence_costs_first_the_place_then_the_session(rig: Rig) -> None:
+    rig.stream(30, 5)
+    rig.clock.advance_ms(900)
+    assert replaceable(rig) is False
+    rig.clock.advance_ms(200)
+    assert replaceable(rig) is True
+    assert not rig.session.is_idle
+    rig.clock.advance_ms(2000)
+    rig.session.look()
+    assert rig.over == ["idle"]
+    await rig.session.close("idle")
+
+
+async def test_a_slow_camera_is_not_silent(rig: Rig) -> None:
+    rig.stream(1, 12)
+    rig.clock.advance_ms(1900)
+    assert replaceable(rig) is False
+    assert not rig.session.is_idle
+    await rig.session.close("closed")
+
+
+async def test_a_source_that_never_sends_is_gone_after_a_while(rig: Rig) -> None:
+    rig.clock.advance_ms(4_900)
+    assert replaceable(rig) is False
+    rig.clock.advance_ms(200)
+    assert replaceable(rig) is True
+    rig.clock.advance_ms(14_000)
+    rig.session.look()
+    assert rig.over == []
+    rig.clock.advance_ms(1_000)
+    rig.session.look()
+    assert rig.over == ["idle"]
+    await rig.session.close("idle")
+
+
+async def test_describe_and_the_end(rig: Rig) -> None:
+    rig.session.on_engine(EngineInfo(actor="milo", engine="fake", engine_reason="", resolution=256))
+    rig.clock.advance_ms(1500)
+    assert rig.session.describe() == {
+        "id": rig.session.id,
+        "actor": "milo",
+        "state": "connecting",
+        "age_s": 1.5,
+        "fps": 0.0,
+        "size": [256, 256],
+    }
+    rig.session.on_failed("engine_failed", "It broke.")
+    assert rig.over == ["failed"]
+    await rig.session.close("failed")
+    assert rig.session.state == "ended"
+    assert rig.session.pipeline.is_closed
