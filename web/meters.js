@@ -16,7 +16,7 @@ const pair = (/** @type {number|null} */ a, /** @type {number|null} */ b, digits
 
 /** Every figure of the table: what it says, from the snapshot. @type {[string, (s: Snapshot) => string, string][]} */
 const FIGURES = [
-  ["Age in the server, p50 / p95", (s) => `${pair(s.age_ms.p50, s.age_ms.p95, 1)} ms`, "From a camera frame's arrival to its answer leaving"],
+  ["Age p50 / p95", (s) => `${pair(s.age_ms.p50, s.age_ms.p95, 1)} ms`, "In the server: from a camera frame's arrival to its answer leaving"],
   ["Network round trip", (s) => `${number(s.network_ms, 1)} ms`, "Measured by ICE on the path that video takes"],
   ["Control round trip", (s) => `${number(s.round_trip_ms, 1)} ms`, "Of a message over the data channel"],
   ["Jitter buffer / decode", (s) => `${pair(s.jitter_buffer_ms, s.decode_ms, 1)} ms`, "Mean wait of a frame in this browser"],
