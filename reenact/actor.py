@@ -103,13 +103,9 @@ class Actor:
 
     def verify(self) -> None:
         """Check that every file is what the manifest says, and the weights fit the network. Raises `ActorError`."""
-        for name, digest in self.digests.items():
-            if (got := _sha256(self.folder / name)) != digest:
-                raise ActorError(
-                    f"{self.folder / name} was changed or damaged: its SHA-256 is {got[:12]}..., "
-                    f"and {MANIFEST} says {digest[:12]}..."
-                )
-        _check_preview(self.preview_path)
+        head = self._read(PREVIEW)[:12]
+        if head[:4] != b"RIFF" or head[8:] != b"WEBP":
+            raise ActorError(f"{self.preview_path} is not a WebP picture.")
         self._read_weights()
 
     def load_generator(self) -> SpaceTimeGenerator:
@@ -120,19 +116,35 @@ class Actor:
         generator.load_state_dict({name: value.float() for name, value in self._read_weights().items()})
         return generator.requires_grad_(False).eval()
 
+    def _read(self, name: str) -> bytes:
+        """Read a file once, and check that it is what the manifest says: what was checked is what is used."""
+        path = self.folder / name
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise ActorError(f"{path} cannot be read ({error.strerror}).") from None
+        if name == WEIGHTS:
+            _refuse_pickle(path, data)
+        digest = hashlib.sha256(data).hexdigest()
+        if digest != self.digests[name]:
+            raise ActorError(
+                f"{path} was changed or damaged: its SHA-256 is {digest[:12]}..., "
+                f"and {MANIFEST} says {self.digests[name][:12]}..."
+            )
+        return data
+
     def _read_weights(self) -> dict[str, Tensor]:
         """Read the weights, float16, and check that they are the network's."""
         import torch
         from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        from safetensors.torch import load
 
         from models.generator import SpaceTimeGenerator
 
         path = self.folder / WEIGHTS
-        _refuse_pickle(path)
         try:
-            weights = load_file(path)
-        except (SafetensorError, OSError, ValueError) as error:
+            weights = load(self._read(WEIGHTS))
+        except (SafetensorError, ValueError, KeyError) as error:
             raise ActorError(f"{path} is not a safetensors file ({error}).") from None
         with torch.device("meta"):
             expected = SpaceTimeGenerator(self.generator_config).state_dict()
@@ -332,22 +344,12 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a number")
 
 
-def _refuse_pickle(path: Path) -> None:
+def _refuse_pickle(path: Path, data: bytes) -> None:
     """Refuse what PyTorch saves: zip archives and pickles, under whatever name."""
-    with path.open("rb") as file:
-        head = file.read(10)
     # A safetensors file starts with the length of its header, eight bytes, and a brace.
-    if head[:4] == b"PK\x03\x04" or (
-        head[:1] == b"\x80" and head[1:2] in b"\x00\x01\x02\x03\x04\x05" and head[8:9] != b"{"
-    ):
+    is_pickle = data[:1] == b"\x80" and data[1:2] in b"\x00\x01\x02\x03\x04\x05" and data[8:9] != b"{"
+    if is_pickle or data[:4] == b"PK\x03\x04":
         raise ActorError(f"{path} is a pickle (a PyTorch checkpoint), which could run code: only safetensors are read.")
-
-
-def _check_preview(path: Path) -> None:
-    with path.open("rb") as file:
-        head = file.read(12)
-    if head[:4] != b"RIFF" or head[8:] != b"WEBP":
-        raise ActorError(f"{path} is not a WebP picture.")
 
 
 def _sha256(path: Path) -> str:

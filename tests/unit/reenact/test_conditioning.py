@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from models.camera import Camera
+from models.face import FaceModel
+from models.params import FaceParams
+from reenact.conditioning import CHANNELS, GROUPS, ConditioningRenderer
+
+SIZE = 128
+
+
+@functools.cache
+def renderer() -> ConditioningRenderer:
+    camera = Camera(width=SIZE, height=SIZE, focal_px=2.3 * SIZE, center_px=(SIZE / 2, SIZE / 2))
+    return ConditioningRenderer(FaceModel.load(), camera)
+
+
+def face(**changes: np.ndarray) -> FaceParams:
+    return FaceParams.neutral(distance_m=0.9).replace(**changes)
+
+
+def test_it_gives_nine_channels_in_0_to_1_and_black_around_the_head() -> None:
+    image = renderer().render(face())
+    assert image.shape == (CHANNELS, SIZE, SIZE)
+    assert image.dtype == np.float32
+    assert 0.0 <= image.min() <= image.max() <= 1.0
+    assert not image[:, :4, :4].any()
+    assert 0.1 < (image[3:6].sum(0) > 0).mean() < 0.8
+
+
+def test_correspondence_is_the_same_on_a_vertex_wherever_it_is_drawn() -> None:
+    straight = renderer().render(face())[GROUPS["correspondence"]]
+    moved = renderer().render(face(translation=np.array([0.02, 0.0, -0.9], np.float32)))[GROUPS["correspondence"]]
+    shift = round(0.02 * 2.3 * SIZE / 0.9)
+    row, column = SIZE // 2, SIZE // 2
+    np.testing.assert_allclose(straight[:, row, column], moved[:, row, column + shift], atol=0.02)
+    # Red runs from the actor's right to his left, green from below to above.
+    assert straight[0, row, column - 15] < straight[0, row, column + 15]
+    assert straight[1, row - 15, column] > straight[1, row + 15, column]
+
+
+def test_the_iris_moves_to_image_right_when_the_actor_looks_to_his_left() -> None:
+    def iris_column(yaw: float) -> float:
+        gaze = np.tile(np.array([yaw, 0.0], np.float32), (2, 1))
+        iris = renderer().render(face(gaze=gaze))[7] > 0.5
+        assert iris.any()
+        return float(np.nonzero(iris)[1].mean())
+
+    assert iris_column(0.4) > iris_column(0.0) + 0.5 > iris_column(-0.4) + 1.0
+
+
+def test_light_and_reflectance_change_the_diffuse_image_alone() -> None:
+    light = face().illumination * 0.3
+    plain, dark = renderer().render(face()), renderer().render(face(illumination=light))
+    assert dark[GROUPS["diffuse"]].sum() < 0.8 * plain[GROUPS["diffuse"]].sum()
+    np.testing.assert_array_equal(plain[3:], dark[3:])
+    tanned = renderer().render(face(reflectance=np.full(80, 1.0, np.float32)))
+    assert np.abs(tanned[:3] - plain[:3]).max() > 0.01
+    np.testing.assert_array_equal(plain[3:], tanned[3:])
+
+
+def test_nothing_of_the_frame_before_is_left_in_a_reused_buffer() -> None:
+    expected = renderer().render(face()).copy()
+    buffer = np.zeros((CHANNELS, SIZE, SIZE), np.float32)
+    renderer().render(face(translation=np.array([0.05, 0.05, -0.6], np.float32)), buffer)
+    assert renderer().render(face(), buffer) is buffer
+    np.testing.assert_array_equal(buffer, expected)
+    renderer().render(face(translation=np.array([9.0, 0.0, -0.9], np.float32)), buffer)
+    assert not buffer.any()

@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models.generator import GeneratorConfig, SpaceTimeGenerator
+from reenact.engines import openvino_engine, select
+from reenact.engines.engine import Engine, EngineError
+from reenact.engines.live_step import LiveInputs, LiveStep, texture_grid
+from reenact.engines.openvino_engine import OpenVinoEngine, has_bf16
+from reenact.engines.select import make_engine, refusal
+from reenact.engines.torch_engine import TorchEngine
+from reenact.window import Step
+from tests.unit.reenact.make import make_generator
+
+FRAMES = 14
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep converted networks of tests out of the user's cache, and share them among tests."""
+    folder = tmp_path_factory.getbasetemp() / "engines"
+    monkeypatch.setattr(openvino_engine, "_engine_cache", lambda: (folder.mkdir(exist_ok=True), folder)[1])
+    return folder
+
+
+def random_conditioning(count: int = FRAMES, size: int = 128) -> np.ndarray:
+    """Make smooth frames `[count, 9, S, S]`, a third of each empty as beside a head."""
+    rng = np.random.default_rng(4)
+    coarse = torch.from_numpy(rng.uniform(0.05, 1, (count, 9, 8, 8)).astype(np.float32))
+    frames = torch.nn.functional.interpolate(coarse, (size, size), mode="bilinear").numpy()
+    frames[..., : size // 3] = 0
+    return np.ascontiguousarray(frames)
+
+
+def expected_levels(generator: SpaceTimeGenerator, frames: np.ndarray, index: int) -> np.ndarray:
+    """Compute the whole-window form of frame `index`, the first frame repeated before the start; 0 to 255."""
+    rows = np.maximum(np.arange(index - generator.config.window + 1, index + 1), 0)
+    with torch.no_grad():
+        image = generator(torch.from_numpy(frames[rows])[None])
+    return image[0].permute(1, 2, 0).numpy() * 255.0
+
+
+def stream(engine: Engine, frames: np.ndarray) -> list[np.ndarray]:
+    order = [Step.RESTART, Step.REPLACE] + [Step.APPEND] * len(frames)
+    return [engine.generate(frame, step).copy() for frame, step in zip(frames, order, strict=False)]
+
+
+@pytest.mark.parametrize("window", [1, 2, 11])
+def test_streaming_equals_the_window_form(window: int) -> None:
+    """Check the network itself to 1e-4, as floats; engines add only the rounding to bytes."""
+    generator, frames = make_generator(window=window), torch.from_numpy(random_conditioning())
+    with torch.no_grad():
+        stems = [generator.stem(frame[None]) for frame in frames]
+        for index in (0, 3, FRAMES - 1):
+            rows = np.maximum(np.arange(index - window + 1, index + 1), 0)
+            streamed = generator.decode(frames[index][None], torch.stack([stems[row] for row in rows], 1))
+            whole = generator(frames[rows][None])
+            assert float((streamed - whole).abs().max()) < 1e-4
+            assert float(whole.std()) > 0.05
+
+
+@pytest.mark.parametrize("window", [1, 11])
+@pytest.mark.parametrize("make", [TorchEngine, pytest.param(OpenVinoEngine, marks=pytest.mark.openvino)])
+def test_every_engine_streams_what_the_window_form_gives(make: Callable[..., Engine], window: int) -> None:
+    generator, frames = make_generator(window=window), random_conditioning()
+    engine = make(generator, precision="fp32")
+    images = stream(engine, frames)
+    for index, image in enumerate(images):
+        assert image.shape == (128, 128, 3)
+        assert image.dtype == np.uint8
+        if index in (0, 1, 2, 9, 10, 11, FRAMES - 1):
+            # Half a level of rounding, and 1e-4 of the range.
+            assert np.abs(image - expected_levels(generator, frames, index)).max() < 0.5 + 255e-4
+    engine.close()
+
+
+def test_the_past_matters_and_a_restart_forgets_it() -> None:
+    generator, frames = make_generator(), random_conditioning()
+    engine = TorchEngine(generator)
+    late = stream(engine, frames)[-1]
+    fresh = engine.generate(frames[-1], Step.RESTART).copy()
+    assert np.abs(late.astype(int) - fresh).max() > 2
+    np.testing.assert_array_equal(fresh, TorchEngine(generator).generate(frames[-1], Step.RESTART))
+
+
+@pytest.mark.openvino
+def test_bfloat16_comes_within_a_few_levels() -> None:
+    if not has_bf16():
+        pytest.skip("this processor has no bfloat16")
+    generator, frames = make_generator(), random_conditioning()
+    images = stream(OpenVinoEngine(generator, precision="bf16"), frames)
+    error = np.abs(images[-1] - expected_levels(generator, frames, FRAMES - 1))
+    assert error.mean() < 1.5
+    assert error.max() < 25
+
+
+def test_a_dropped_conditioning_image_is_dropped_in_every_form() -> None:
+    generator, frames = make_generator(dropped=("correspondence",)), random_conditioning(2)
+    image = TorchEngine(generator).generate(frames[0], Step.RESTART)
+    assert np.abs(image - expected_levels(generator, frames, 0)).max() < 0.6
+
+
+def test_texture_coordinates_are_the_generators() -> None:
+    generator, frames = make_generator(), random_conditioning(1)
+    inputs = LiveInputs(generator.config)
+    inputs.set(frames[0])
+    grid = torch.from_numpy(inputs.grid)
+    correspondence = torch.from_numpy(frames[:, 3:6])
+    with torch.no_grad():
+        step = LiveStep(generator)
+        step.generator.grid = grid
+        torch.testing.assert_close(
+            step.generator._sample_texture(correspondence), generator._sample_texture(correspondence), atol=2e-4, rtol=0
+        )
+    empty = np.ones((128, 128, 2), np.float32)
+    texture_grid(np.zeros((3, 128, 128), np.float32), empty)
+    assert not empty.any()
+
+
+def test_another_size_of_conditioning_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"conditioning: expected \(9, 128, 128\), got \(9, 64, 64\)"):
+        LiveInputs(GeneratorConfig(resolution=128)).set(np.zeros((9, 64, 64), np.float32))
+
+
+@pytest.mark.openvino
+def test_a_damaged_cache_is_made_anew(own_cache: Path, caplog: pytest.LogCaptureFixture) -> None:
+    generator = make_generator(window=1)
+    OpenVinoEngine(generator).close()
+    (path,) = own_cache.glob(f"{openvino_engine._fingerprint(generator)}.xml")
+    path.write_text("<net>")
+    with caplog.at_level(logging.WARNING):
+        OpenVinoEngine(generator).generate(random_conditioning(1)[0], Step.RESTART)
+    assert "cannot be read" in caplog.text
+
+
+def test_other_weights_get_another_place_in_the_cache() -> None:
+    first, second = make_generator(), make_generator()
+    second.plate[0, 0, 0, 0] += 0.01
+    assert openvino_engine._fingerprint(first) != openvino_engine._fingerprint(second)
+
+
+class FakeEngine:
+    def __init__(self, name: str, precision: str) -> None:
+        self.name, self.precision = name, precision
+        self.is_closed = False
+
+    def generate(self, conditioning: np.ndarray, step: Step) -> np.ndarray:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+@pytest.fixture
+def fakes(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], float]:
+    """Stand in for the engines; a test fills in what a step of each costs, in milliseconds."""
+    costs: dict[tuple[str, str], float] = {}
+
+    def make(_generator: SpaceTimeGenerator, name: str, precision: str, _threads: int) -> Engine:
+        if (name, precision) not in costs:
+            raise EngineError(f"{name} is broken.")
+        return FakeEngine(name, precision)  # type: ignore[return-value]
+
+    monkeypatch.setattr(select, "_make", make)
+    monkeypatch.setattr(select, "time_engine", lambda engine, _config: costs[engine.name, engine.precision])
+    monkeypatch.setattr(select, "_fastest", {})
+    return costs
+
+
+def test_auto_takes_the_fastest_and_says_why(fakes: dict[tuple[str, str], float]) -> None:
+    fakes.update({("openvino", "bf16"): 9.0, ("openvino", "fp32"): 5.0, ("torch", "fp32"): 20.0})
+    chosen = make_engine(make_generator())
+    assert (chosen.engine.name, chosen.engine.precision) == ("openvino", "fp32")
+    assert chosen.reason == "fastest here: openvino bf16 9.0 ms, openvino fp32 5.0 ms, torch fp32 20.0 ms"
+
+
+def test_auto_goes_on_when_an_engine_does_not_work(fakes: dict[tuple[str, str], float]) -> None:
+    fakes[("torch", "fp32")] = 20.0
+    chosen = make_engine(make_generator())
+    assert chosen.engine.name == "torch"
+    assert "openvino bf16 not: openvino is broken." in chosen.reason
+    fakes.clear()
+    select._fastest.clear()
+    with pytest.raises(EngineError, match="No engine works here: openvino bf16 not: openvino is broken"):
+        make_engine(make_generator())
+
+
+def test_a_choice_is_remembered_for_the_next_session(fakes: dict[tuple[str, str], float]) -> None:
+    fakes.update({("openvino", "bf16"): 9.0, ("openvino", "fp32"): 10.0, ("torch", "fp32"): 20.0})
+    first = make_engine(make_generator())
+    fakes[("openvino", "bf16")] = 50.0
+    assert make_engine(make_generator()).reason == first.reason
+
+
+def test_a_named_engine_that_cannot_run_is_refused_with_the_reason() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(EngineError, match="TensorRT needs an NVIDIA GPU, and PyTorch finds none here"):
+        make_engine(make_generator(), "tensorrt")
+    assert refusal("torch") is None
+    with pytest.raises(EngineError, match="fp16 needs an engine on a GPU"):
+        make_engine(make_generator(), "torch", "fp16")
+
+
+def test_names_that_there_are_not_are_refused() -> None:
+    with pytest.raises(ValueError, match="engine: expected one of auto, openvino, torch, tensorrt, got 'onnx'"):
+        make_engine(make_generator(), "onnx")
+    with pytest.raises(ValueError, match="precision: expected one of auto, fp32, bf16, fp16, got 'int8'"):
+        make_engine(make_generator(), "torch", "int8")
+
+
+def test_a_named_engine_is_used_as_asked() -> None:
+    chosen = make_engine(make_generator(), "torch", "bf16")
+    assert (chosen.engine.name, chosen.engine.precision) == ("torch", "bf16")
+    assert chosen.reason == "torch in bf16: asked for"

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from models.params import PACKED_SIZE, FaceParams
+from reenact.target import Target
+from tests.unit.reenact.make import make_target
+
+
+def recording(count: int = 2000) -> FaceParams:
+    rng = np.random.default_rng(0)
+    params = FaceParams.unpack(np.zeros((count, PACKED_SIZE), np.float32))
+    rotation = rng.normal(0.1, 0.2, (count, 3)).astype(np.float32)
+    rotation[0] = 50.0  # a frame gone wrong
+    expression = np.tile(np.linspace(0, 0.8, count, dtype=np.float32)[:, None], (1, 52))
+    return params.replace(rotation=rotation, expression=expression, identity=np.full((count, 80), 0.5, np.float32))
+
+
+def test_it_rests_at_the_median_pose_without_expression() -> None:
+    target = Target.from_recording(recording(), make_target().camera)
+    np.testing.assert_allclose(target.neutral.rotation, 0.1, atol=0.02)
+    assert not target.neutral.expression.any()
+    np.testing.assert_allclose(target.neutral.identity, 0.5)
+
+
+def test_limits_leave_outliers_out_and_hold_rest() -> None:
+    target = Target.from_recording(recording(), make_target().camera)
+    assert 0.5 < target.high["rotation"].max() < 1.0
+    np.testing.assert_allclose(target.high["expression"], 0.8, atol=0.01)
+    for name in target.low:
+        rest = getattr(target.neutral, name)
+        assert (target.low[name] <= rest).all()
+        assert (rest <= target.high[name]).all()
+
+
+def test_json_brings_it_back() -> None:
+    target = make_target()
+    again = Target.from_json(json.loads(json.dumps(target.to_json())))
+    np.testing.assert_allclose(again.neutral.pack(), target.neutral.pack(), atol=1e-6)
+    assert again.camera == target.camera
+
+
+def test_a_single_frame_is_no_recording() -> None:
+    with pytest.raises(ValueError, match="expected a batch of frames"):
+        Target.from_recording(FaceParams.neutral(), make_target().camera)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (None, "target: expected camera, neutral, limits, got NoneType"),
+        ({"camera": {}}, "target: expected camera, neutral, limits, got camera"),
+    ],
+)
+def test_nonsense_is_refused_by_name(values: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Target.from_json(values)
