@@ -29,6 +29,7 @@ from reenact.recorded_video import read_video
 from reenact.target import Target
 from reenact.trainer import Trainer, TrainingConfig, keep_memory
 from reenact.training_set import TrainingSet
+from reenact.video import VideoError
 
 SAVE_EVERY_S = 60.0
 """Training time between checkpoints: what an interruption can cost."""
@@ -76,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print(f"reenact train: interrupted; the same command goes on from {work}", file=sys.stderr)
         return 1
-    except (ActorError, PerceptualWeightsError, ValueError, OSError) as error:
+    except (ActorError, VideoError, PerceptualWeightsError, ValueError, OSError) as error:
         print(f"reenact train: {error}", file=sys.stderr)
         return 1
     if args.json:
