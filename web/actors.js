@@ -67,8 +67,8 @@ export class Actors extends EventTarget {
     if (actor.preview) image.src = new URL(actor.preview, document.baseURI).href;
     else image.hidden = true;
     find(".title").textContent = actor.title || actor.name;
-    find(".facts").textContent = `${actor.resolution} × ${actor.resolution}, ${Math.round(actor.frame_rate)} fps`;
-    find(".license").textContent = [consent(actor.consent), actor.license].filter(Boolean).join(" · ");
+    find(".facts").textContent = `${actor.resolution} × ${actor.resolution}, ${Math.round(actor.frame_rate)} fps · ${actor.license}`;
+    find(".consent").textContent = find(".consent").title = consent(actor.consent);
     return card;
   }
 }

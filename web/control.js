@@ -4,7 +4,7 @@
  * @typedef {{type: "hello", session: string, actor: string, engine: string, engine_reason: string, resolution: number,
  *   settings: Record<string, number|boolean|string>}} Hello
  * @typedef {{type: "stats", fps_in: number, fps_out: number, stages_ms: Record<string, number>, age_ms: {p50: number, p95: number},
- *   dropped: {ingest: number, egress: number}, face: "tracked"|"holding"|"easing"|"absent", num_faces: number,
+ *   dropped: Record<string, number>, face: "tracked"|"holding"|"easing"|"absent", num_faces: number,
  *   confidence: number, is_calibrating: boolean}} ServerStats
  */
 

@@ -21,7 +21,7 @@ const FIGURES = [
   ["Control round trip", (s) => `${number(s.round_trip_ms, 1)} ms`, "Of a message over the data channel"],
   ["Jitter buffer / decode", (s) => `${pair(s.jitter_buffer_ms, s.decode_ms, 1)} ms`, "Mean wait of a frame in this browser"],
   ["Frame rate in / out", (s) => `${pair(s.fps_in, s.fps_out)} fps`, "Frames that the server tracks, and that it sends"],
-  ["Dropped in / out", (s) => `${s.dropped.ingest} / ${s.dropped.egress}`, "The newest frame wins; older ones waiting are dropped"],
+  ["Frames dropped", (s) => String(Object.values(s.dropped).reduce((sum, n) => sum + n, 0)), "In the server: the newest frame wins, an older one that waits is dropped"],
   ["Frames decoded / shown", (s) => `${s.frames_decoded} / ${s.frames_shown}`, "By this browser, since the session began"],
   ["Packets lost", (s) => String(s.packets_lost), "On the way here"],
   ["Bitrate up / down", (s) => `${pair(s.bitrate_kbps.sent, s.bitrate_kbps.received)} kb/s`, "Video alone"],
@@ -54,7 +54,8 @@ export class Meters {
   show(stats) {
     this.#text("#headline-fps", number(stats.fps_output));
     this.#text("#headline-delay", number(stats.delay_ms));
-    const total = STAGES.reduce((sum, key) => sum + (stats.stages_ms[key] ?? 0), 0);
+    // Waiting is no work: without the queue, this is what the processor does for a frame.
+    const total = STAGES.reduce((sum, key) => sum + (key === "queue" ? 0 : (stats.stages_ms[key] ?? 0)), 0);
     this.#text("#headline-stages", total ? number(total, 1) : "–");
     for (const [label, say] of FIGURES) this.#set(label, say(stats));
     for (const { key } of RATES) this.#set(key, number(/** @type {any} */ (stats)[key]));

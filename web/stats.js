@@ -14,7 +14,7 @@
  * @property {number|null} fps_decoded - frames a second that this browser decodes; more than it shows when drawing falls behind
  * @property {Record<string, number>} stages_ms - medians of the last second, in the server
  * @property {{p50: number|null, p95: number|null}} age_ms - from received to sent, in the server
- * @property {{ingest: number, egress: number}} dropped - since the session began
+ * @property {Record<string, number>} dropped - in the server, by place (ingest, egress, ...), since the session began
  * @property {string|null} face - tracked, holding, easing or absent
  * @property {number|null} num_faces
  * @property {number|null} confidence - 0 to 1
