@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from capture.binding import LandmarkBinding
 from capture.landmarks import COUNT
-from capture.normal_equations import accumulate, solve_bounded
+from capture.normal_equations import CLOSED_WEIGHT, MIN_FACING, accumulate, solve_bounded
+from capture.rotation import rotation_from_vector, rotation_vector
 from models.camera import Camera, rotation_angles, rotation_matrix
 from models.face import LOOK_DOWN_RAD, LOOK_UP_RAD, LOOK_YAW_RAD, FaceModel
 from models.params import EXPRESSION_INDEX, EXPRESSION_NAMES, EXPRESSION_SIZE, IDENTITY_SIZE
@@ -24,26 +25,46 @@ POSE, GAZE, EXPRESSION = slice(0, 6), slice(6, 10), slice(10, 10 + len(FREE))
 SIZE = EXPRESSION.stop
 """Unknowns of a frame: rotation (3), translation (3), gaze (yaw, pitch, their differences left minus right), expression."""
 
-EXPRESSION_SD = 0.35
+EXPRESSION_SD = 0.3
 """Standard deviation of the prior of a weight around zero, unless named below."""
 SD_BY_NAME = {
-    "jawOpen": 0.7, "eyeBlinkLeft": 0.8, "eyeBlinkRight": 0.8, "jawForward": 0.08, "cheekPuff": 0.08,
-    "cheekSquintLeft": 0.12, "cheekSquintRight": 0.12, "mouthClose": 0.15, "noseSneerLeft": 0.2, "noseSneerRight": 0.2,
-    "eyeSquintLeft": 0.15, "eyeSquintRight": 0.15,
+    "jawOpen": 0.8, "eyeBlinkLeft": 0.8, "eyeBlinkRight": 0.8, "mouthSmileLeft": 0.7, "mouthSmileRight": 0.7,
+    "mouthPucker": 0.8, "mouthFunnel": 0.5, "eyeWideLeft": 0.5, "eyeWideRight": 0.5,
+    "browDownLeft": 1.2, "browDownRight": 1.2, "browInnerUp": 1.2, "browOuterUpLeft": 1.2, "browOuterUpRight": 1.2,
+    # Landmarks hardly tell these from their neighbours.
+    "jawForward": 0.08, "cheekPuff": 0.08, "cheekSquintLeft": 0.12, "cheekSquintRight": 0.12, "mouthClose": 0.15,
+    "noseSneerLeft": 0.2, "noseSneerRight": 0.2, "eyeSquintLeft": 0.15, "eyeSquintRight": 0.15,
 }  # fmt: skip
-GAZE_SD_RAD = np.deg2rad([20.0, 15.0, 2.0, 1.0])
+GAZE_SD_RAD = np.deg2rad([60.0, 45.0, 2.0, 1.0])
 """Prior of the common yaw and pitch, and of the differences: eyes move together."""
 
-DATA_SHARE = 0.08
+DATA_SHARE = 0.1
 """Landmarks err together, so that 478 of them tell as much as this share of independent ones."""
+PAIRS: tuple[tuple[tuple[int, int], ...], ...] = (
+    ((13, 14), (82, 87), (312, 317), (81, 178), (311, 402)),  # inner lips
+    ((61, 291), (0, 17)),  # mouth corners, outer lips
+    ((159, 145), (158, 153), (160, 144), (386, 374), (385, 380), (387, 373)),  # lids
+    ((468, 33), (468, 133), (473, 263), (473, 362)),  # irises and eye corners
+)
+"""Landmarks whose distance is known better than their places: what a detector gets wrong, it gets wrong together."""
+PAIR_SPREAD_M = (0.0015, 0.002, 0.001, 0.0015)
+"""Error of such a distance, for each group."""
+PAIR_SHARE = 0.5
+"""As `DATA_SHARE`, for pairs."""
+STRAY_SHARE = 0.5
+"""Share of a landmark's usual movement with expression that is an error where pose is concerned."""
+STRAY_M = 0.003
+"""The same, for what no shape describes: skin over muscle."""
 SENSOR_M = 0.0007
 """Noise of a landmark from one frame to the next, at the head."""
 HUBER_M = 0.006
 """Landmarks further off than this, behind a hand for instance, pull no harder."""
+DEPTH_SAY = np.array([0.6, 0.4, 0.1])
+"""Say of the detector's depth in pitch, yaw and roll, the rest being the landmarks': the best mix on known heads."""
+DEPTH_MEMORY = 300
+"""Frames over which the depth's lasting error is learned."""
 ITERATIONS = 3
 COLD_ITERATIONS = 12
-CLOSED_IRIS_WEIGHT = 1e-3
-"""Behind closed lids the detector invents an iris."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +84,12 @@ class Fit:
 
     @property
     def angles(self) -> NDArray[np.float32]:
-        """`[3]` yaw, pitch, roll in radians."""
+        """Give yaw, pitch, roll `[3]` in radians."""
         return rotation_angles(self.rotation.astype(np.float32))
 
     @property
     def expression(self) -> NDArray[np.float32]:
-        """`[52]` weights in the order of `EXPRESSION_NAMES`."""
+        """Give all weights `[52]` in the order of `EXPRESSION_NAMES`."""
         full = np.zeros(EXPRESSION_SIZE, np.float32)
         full[FREE] = self.weights
         return full
@@ -93,6 +114,11 @@ class LandmarkModel:
         variance = binding.spread_m.astype(np.float64) ** 2 + SENSOR_M**2
         self.precision = DATA_SHARE / variance
         """`[478]` 1/m^2"""
+        deviations = np.array([SD_BY_NAME.get(name, EXPRESSION_SD) for name in FREE_NAMES])
+        stray = (((deviations[:, None, None] * self.expression_basis) ** 2).sum((0, 2))) * STRAY_SHARE**2
+        stray[468:] = np.inf
+        self.pose_precision = DATA_SHARE / (variance + stray + STRAY_M**2)
+        """`[478]` 1/m^2: what expressions move says less of pose, for no expression is modelled exactly."""
         eyes = [model.identity_basis[:, a:b][:, -24:].mean(1) for a, b in model.eye_ranges]
         self.eye_center_mean = model.eye_centers(model.mean).astype(np.float64)
         self.eye_center_basis = np.stack(eyes, 1).astype(np.float64)
@@ -130,6 +156,16 @@ class LandmarkModel:
             moved[iris] = (neutral[iris] - eye_centers[eye]) @ turn.T + eye_centers[eye]
         return np.asarray(moved @ fit.rotation.T + fit.translation)
 
+    def identity_moves(self, fit: Fit) -> Array:
+        """Give how landmarks move in the view frame with each identity coefficient: `[80, 478, 3]` metres."""
+        basis = self.identity_basis.copy()
+        for eye in range(2):
+            iris = np.flatnonzero(self.eye_of_landmark == eye)
+            center = self.eye_center_basis[:, eye][:, None]
+            turn = rotation_matrix(np.array([*fit.gaze[eye], 0.0])).astype(np.float64)
+            basis[:, iris] = (basis[:, iris] - center) @ turn.T + center
+        return np.asarray(basis @ fit.rotation.T)
+
 
 class Fitter:
     """Fit frame after frame, each from the last one's result."""
@@ -142,14 +178,26 @@ class Fitter:
         """`[478, 3]` where this person's landmarks lie off the model's, head frame, metres; set by `set_identity`."""
         self.neutral, self.eye_centers = self.landmarks.neutral(self.identity)
         self.last: Fit | None = None
+        self._depth_bias = np.zeros(3)
+        self._depth_count = 0
         deviations = np.array([SD_BY_NAME.get(name, EXPRESSION_SD) for name in FREE_NAMES])
         self._prior_precision = np.concatenate([np.full(6, 1e-6), 1.0 / GAZE_SD_RAD**2, 1.0 / deviations**2])
         big = np.full(10, 1e3)
         self._low = np.concatenate([-big, np.zeros(len(FREE))])
         self._high = np.concatenate([big, np.ones(len(FREE))])
         self._shapes = _sparse(self.landmarks.expression_basis)
+        self._pairs = _pair_slots()
         self._hessian = np.zeros((SIZE, SIZE))
         self._gradient = np.zeros(SIZE)
+        self._pose_hessian = np.zeros((6, 6))
+        self._pose_gradient = np.zeros(6)
+
+    def forget_person(self) -> None:
+        """Go back to the average face, and start cold."""
+        self.set_identity(np.zeros(IDENTITY_SIZE), np.zeros((COUNT, 3)))
+        self._depth_bias = np.zeros(3)
+        self._depth_count = 0
+        self.reset()
 
     def set_identity(self, identity: Array, offsets: Array | None = None) -> None:
         """Take another face at rest: coefficients `[80]` and, optionally, offsets `[478, 3]`."""
@@ -159,13 +207,29 @@ class Fitter:
         neutral, self.eye_centers = self.landmarks.neutral(self.identity)
         self.neutral = neutral + self.offsets
 
+    def residual(self, points_px: NDArray[np.float32], camera: Camera, fit: Fit) -> Array:
+        """Give where the landmarks lie off the fitted ones, `[478, 3]` metres in the head frame, across the line of sight."""
+        points = self.landmarks.landmarks(fit, self.neutral, self.eye_centers)
+        seen = self._rays(points_px, camera) * -points[:, 2:] - points[:, :2]
+        return np.asarray(seen @ fit.rotation[:2])
+
     def reset(self) -> None:
         """Start cold at the next frame."""
         self.last = None
 
-    def fit(self, points_px: NDArray[np.float32], camera: Camera, *, frozen_expression: Array | None = None) -> Fit:
-        """Fit `points_px [478, 2]`. `frozen_expression [43]` holds the weights and fits pose and gaze alone."""
-        observed = (np.asarray(points_px, np.float64) - camera.center_px) * [1.0, -1.0] / camera.focal_px
+    def fit(
+        self,
+        points_px: NDArray[np.float32],
+        camera: Camera,
+        depth_px: NDArray[np.float32] | None = None,
+        *,
+        frozen_expression: Array | None = None,
+    ) -> Fit:
+        """Fit `points_px [478, 2]`. `frozen_expression [43]` holds the weights and fits pose and gaze alone.
+
+        The detector's guess of depth, `depth_px [478]`, steadies yaw and pitch where it is given.
+        """
+        observed = self._rays(points_px, camera)
         start = self.last if self.last is not None else self._cold(observed)
         iterations = ITERATIONS if self.last is not None else COLD_ITERATIONS
         rotation, translation = start.rotation.copy(), start.translation.copy()
@@ -175,20 +239,53 @@ class Fitter:
         if frozen_expression is not None:
             low, high = low.copy(), high.copy()
             low[EXPRESSION] = high[EXPRESSION] = weights
+        turned = None if depth_px is None else self._turn_by_depth(observed, depth_px / camera.focal_px, start)
         error = 0.0
         for _ in range(iterations):
             error = self._linearize(observed, rotation, translation, gaze, weights)
-            current = np.concatenate([np.zeros(6), gaze, weights])
-            # The prior draws gaze and expression to zero; pose is free but for a trace that keeps the system regular.
-            hessian = self._hessian + np.diag(self._prior_precision)
-            gradient = self._gradient + self._prior_precision * current
-            solution = solve_bounded(hessian, hessian @ current - gradient, low, high, current)
-            rotation = _exp(solution[:3]) @ rotation
-            translation = translation + solution[3:6]
-            gaze, weights = solution[GAZE].copy(), solution[EXPRESSION].copy()
+            if turned is not None:
+                self._add_rotation_prior(rotation_vector(turned @ rotation.T))
+            step = -np.linalg.solve(self._pose_hessian, self._pose_gradient)
+            rotation = rotation_from_vector(step[:3]) @ rotation
+            translation = translation + step[3:]
+            # Gaze and expression explain what the new pose leaves.
+            current = np.concatenate([gaze, weights])
+            prior = self._prior_precision[6:]
+            hessian = self._hessian[6:, 6:] + np.diag(prior)
+            gradient = self._gradient[6:] + self._hessian[6:, :6] @ step + prior * current
+            solution = solve_bounded(hessian, hessian @ current - gradient, low[6:], high[6:], current)
+            gaze, weights = solution[:4].copy(), solution[4:].copy()
         both = np.stack([gaze[:2] + gaze[2:] / 2, gaze[:2] - gaze[2:] / 2])
-        self.last = Fit(_orthonormal(rotation), translation, both, weights, error)
+        rotation = _orthonormal(rotation)
+        if turned is not None:
+            self._learn_depth_bias(turned, rotation)
+        self.last = Fit(rotation, translation, both, weights, error)
         return self.last
+
+    def _turn_by_depth(self, observed: Array, depth: Array, start: Fit) -> Array:
+        """Fit the rotation to landmarks with the detector's depth, its usual error taken off: `[3, 3]`."""
+        weight = self.landmarks.pose_precision / self.landmarks.pose_precision.sum()
+        seen = np.column_stack([observed, -depth])
+        arms = (seen - weight @ seen) * weight[:, None]
+        u, _, vt = np.linalg.svd(arms.T @ (self.neutral - weight @ self.neutral))
+        turn = (u * [1.0, 1.0, np.sign(np.linalg.det(u @ vt))]) @ vt
+        # The detector sees as if the camera looked straight at the face.
+        x, y, z = start.translation / np.linalg.norm(start.translation)
+        towards = rotation_from_vector(np.array([y, -x, 0.0]) * (np.arctan2(np.hypot(x, y), -z) / max(np.hypot(x, y), 1e-9)))
+        return np.asarray(rotation_from_vector(-self._depth_bias) @ towards @ turn)
+
+    def _add_rotation_prior(self, difference: Array) -> None:
+        """Draw the pose's equations towards a rotation that is `difference` (vector, rad) away."""
+        hessian = self._pose_hessian
+        known = hessian[:3, :3] - hessian[:3, 3:] @ np.linalg.solve(hessian[3:, 3:], hessian[3:, :3])
+        precision = DEPTH_SAY / (1.0 - DEPTH_SAY) * np.diag(known)
+        hessian[:3, :3] += np.diag(precision)
+        self._pose_gradient[:3] -= precision * difference
+
+    def _learn_depth_bias(self, turned: Array, rotation: Array) -> None:
+        """Follow the lasting difference between rotation by depth and by landmarks: the person's, not the moment's."""
+        self._depth_count = min(self._depth_count + 1, DEPTH_MEMORY)
+        self._depth_bias = self._depth_bias + rotation_vector(turned @ rotation.T) / self._depth_count
 
     def _linearize(self, observed: Array, rotation: Array, translation: Array, gaze: Array, weights: Array) -> float:
         """Fill the normal equations at a state; gives the root mean square error in metres at the head."""
@@ -196,11 +293,74 @@ class Fitter:
         openness = 1.0 - weights[_BLINKS]
         return float(
             accumulate(
-                observed, model.precision, model.normals, self.neutral, self.eye_centers, model.eye_of_landmark,
-                model.look_basis, *self._shapes, rotation, translation, gaze, weights, openness, HUBER_M,
-                self._hessian, self._gradient,
+                observed, model.precision, model.pose_precision, model.normals, self.neutral, self.eye_centers, model.eye_of_landmark,
+                model.look_basis, *self._shapes, *self._pairs, rotation, translation, gaze, weights, openness, HUBER_M,
+                self._hessian, self._gradient, self._pose_hessian, self._pose_gradient,
             )
         )  # fmt: skip
+
+    def identity_equations(self, points_px: NDArray[np.float32], camera: Camera, fit: Fit) -> tuple[Array, Array]:
+        """Give what a fitted frame says of identity, its own unknowns eliminated: information `[80, 80]`, gradient `[80]`.
+
+        Around the present identity; unknowns at their bounds count as known.
+        """
+        observed = self._rays(points_px, camera)
+        gaze = np.concatenate([fit.gaze.mean(0), fit.gaze[0] - fit.gaze[1]])
+        self._linearize(observed, fit.rotation, fit.translation, gaze, fit.weights)
+        current = np.concatenate([np.zeros(6), gaze, fit.weights])
+        free = np.flatnonzero((current > self._low) & (current < self._high))
+        prior = self._prior_precision[free]
+        weight, residual, by_frame, by_identity = self._dense(observed, fit, free)
+        weighted = by_frame * weight
+        crossed = weighted @ by_identity.T
+        own = weighted @ by_frame.T + np.diag(prior)
+        solved = np.linalg.solve(own, np.column_stack([crossed, weighted @ residual + prior * current[free]]))
+        weighted = by_identity * weight
+        return weighted @ by_identity.T - crossed.T @ solved[:, :-1], weighted @ residual - crossed.T @ solved[:, -1]
+
+    def _dense(self, observed: Array, fit: Fit, free: NDArray[np.intp]) -> tuple[Array, Array, Array, Array]:
+        """Linearize a frame in full: weights `[R]`, residuals `[R]`, Jacobians `[free, R]` and `[80, R]`, R = 2 * 478."""
+        model = self.landmarks
+        points = model.landmarks(fit, self.neutral, self.eye_centers)
+        depth = -points[:, 2:]
+        rays = points[:, :2] / depth
+        residual = points[:, :2] - observed * depth
+        normals = model.normals @ fit.rotation.T
+        facing = -(normals * points).sum(1) / np.linalg.norm(points, axis=1)
+        error = np.linalg.norm(residual, axis=1)
+        weight = model.precision * np.maximum(facing, MIN_FACING) * np.minimum(1.0, HUBER_M / np.maximum(error, 1e-9))
+        for eye in range(2):
+            weight[model.eye_of_landmark == eye] *= max(1.0 - fit.weights[_BLINKS[eye]], CLOSED_WEIGHT)
+
+        def seen(moves: Array) -> Array:  # [n, 478, 3] view frame -> [n, R]
+            return np.asarray((moves[..., :2] + rays * moves[..., 2:]).reshape(len(moves), -1))
+
+        moves = np.concatenate([self._pose_moves(points - fit.translation), self._gaze_moves(fit), self._shape_moves(fit)])
+        return np.repeat(weight, 2), residual.ravel(), seen(moves[free]), seen(model.identity_moves(fit))
+
+    @staticmethod
+    def _pose_moves(arms: Array) -> Array:
+        """Give how points move with rotation about the view axes and with translation: `[6, 478, 3]`."""
+        axes = np.eye(3)
+        turning = np.cross(axes[:, None], arms[None])
+        return np.concatenate([turning, np.broadcast_to(axes[:, None], turning.shape)])
+
+    def _gaze_moves(self, fit: Fit, step: float = 1e-4) -> Array:
+        """Give how points move with the four gaze unknowns, `[4, 478, 3]`, by differences."""
+        model = self.landmarks
+        changes = np.array([[[1, 0], [1, 0]], [[0, 1], [0, 1]], [[0.5, 0], [-0.5, 0]], [[0, 0.5], [0, -0.5]]])
+        here = model.landmarks(fit, self.neutral, self.eye_centers)
+        turned = [replace(fit, gaze=fit.gaze + step * change) for change in changes]
+        return np.stack([(model.landmarks(f, self.neutral, self.eye_centers) - here) / step for f in turned])
+
+    def _shape_moves(self, fit: Fit) -> Array:
+        basis = self.landmarks.expression_basis.copy()
+        basis[:, self.landmarks.eye_of_landmark >= 0] = 0.0
+        return np.asarray(basis @ fit.rotation.T)
+
+    @staticmethod
+    def _rays(points_px: NDArray[np.float32], camera: Camera) -> Array:
+        return (np.asarray(points_px, np.float64) - camera.center_px) * [1.0, -1.0] / camera.focal_px
 
     def _cold(self, observed: Array) -> Fit:
         """Start from the size and place of the landmarks, looking straight ahead."""
@@ -225,14 +385,16 @@ def _sparse(basis: Array, threshold_m: float = 5e-5) -> tuple[NDArray[np.int64],
     return starts.astype(np.int64), shape.astype(np.int64), np.ascontiguousarray(basis[shape, landmark])
 
 
-def _exp(vector: Array) -> Array:
-    """Turn a rotation vector `[3]` into a matrix (Rodrigues)."""
-    angle = float(np.linalg.norm(vector))
-    if angle < 1e-12:
-        return np.eye(3)
-    x, y, z = vector / angle
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    return np.eye(3) + np.sin(angle) * cross + (1.0 - np.cos(angle)) * (cross @ cross)
+def _pair_slots() -> tuple[NDArray[np.int64], NDArray[np.int64], Array]:
+    """Give slots of landmarks `[478]`, pairs of slots `[P, 2]` and their precision `[P]`, 1/m^2."""
+    landmarks = sorted({landmark for group in PAIRS for pair in group for landmark in pair})
+    slots = np.full(COUNT, -1, np.int64)
+    slots[landmarks] = np.arange(len(landmarks))
+    pairs = slots[np.array([pair for group in PAIRS for pair in group])]
+    precision = np.concatenate(
+        [np.full(len(group), PAIR_SHARE / spread**2) for group, spread in zip(PAIRS, PAIR_SPREAD_M, strict=True)]
+    )
+    return slots, pairs, precision
 
 
 def _orthonormal(matrix: Array) -> Array:

@@ -19,6 +19,7 @@ CLOSED_WEIGHT = 1e-3
 def accumulate(
     observed: Array,  # [478, 2] rays: x / depth, y / depth
     precision: Array,  # [478] 1 / m^2
+    pose_precision: Array,  # [478] 1 / m^2, as far as pose is concerned
     normals: Array,  # [478, 3]
     neutral: Array,  # [478, 3]
     eye_centers: Array,  # [2, 3]
@@ -27,6 +28,9 @@ def accumulate(
     starts: Indices,
     shapes: Indices,
     offsets: Array,
+    slot_of_landmark: Indices,  # [478] row of a landmark that belongs to a pair, -1 for the others
+    pairs: Indices,  # [P, 2] slots
+    pair_precision: Array,  # [P] 1 / m^2
     rotation: Array,
     translation: Array,
     gaze: Array,  # [4] yaw, pitch, left minus right of both
@@ -35,14 +39,18 @@ def accumulate(
     huber_m: float,
     hessian: Array,
     gradient: Array,
+    pose_hessian: Array,
+    pose_gradient: Array,
 ) -> float:  # pragma: no cover - compiled
     """Fill the Gauss-Newton `hessian [n, n]` and `gradient [n]` of half the weighted squared error, n = 10 + shapes.
 
-    Residuals are metres at the head's depth. Gives their root mean square, weighted.
+    Pairs of landmarks are also held by their difference. `pose_hessian [6, 6]` and `pose_gradient [6]` are those of pose alone under `pose_precision`. Residuals are metres at the head's depth. Gives their root mean square, weighted.
     """
     size = hessian.shape[0]
     hessian[:] = 0.0
     gradient[:] = 0.0
+    pose_hessian[:] = 0.0
+    pose_gradient[:] = 0.0
     turns = np.zeros((2, 3, 3))
     by_yaw = np.zeros((2, 3, 3))
     by_pitch = np.zeros((2, 3, 3))
@@ -55,6 +63,10 @@ def accumulate(
         _fill(turns[eye], cy, -sy * sp, sy * cp, 0.0, cp, sp, -sy, -cy * sp, cy * cp)
         _fill(by_yaw[eye], -sy, -cy * sp, cy * cp, 0.0, 0.0, 0.0, -cy, sy * sp, -sy * cp)
         _fill(by_pitch[eye], 0.0, -sy * cp, -sy * sp, 0.0, -sp, cp, 0.0, -cy * cp, -cy * sp)
+    slots = slot_of_landmark.max() + 1
+    pair_rows = np.zeros((slots, 2, size))
+    pair_residuals = np.zeros((slots, 2))
+    pair_openness = np.ones(slots)
     head = np.zeros(3)
     jacobian = np.zeros((2, size))
     columns = np.zeros(size, np.int64)
@@ -108,6 +120,7 @@ def accumulate(
         nz = rotation[2, 0] * normals[i, 0] + rotation[2, 1] * normals[i, 1] + rotation[2, 2] * normals[i, 2]
         facing = -(nx * px + ny * py + nz * pz) / np.sqrt(px * px + py * py + pz * pz)
         weight *= max(facing, MIN_FACING)
+        pose_weight = pose_precision[i] * max(facing, MIN_FACING)
         # Residual (predicted minus observed ray) times depth: metres at the head.
         rx, ry = px - observed[i, 0] * depth, py - observed[i, 1] * depth
         sx, sy_ = px / depth, py / depth
@@ -116,6 +129,7 @@ def accumulate(
         total_weight += weight
         if error > huber_m:
             weight *= huber_m / error
+            pose_weight *= huber_m / error
         # d(ray * depth) = (dx + sx * dz, dy + sy * dz), with depth = -z held in the scale.
         _project(jacobian, 0, 0.0, -z, y, sx, sy_)
         _project(jacobian, 1, z, 0.0, -x, sx, sy_)
@@ -123,6 +137,11 @@ def accumulate(
         _project(jacobian, 3, 1.0, 0.0, 0.0, sx, sy_)
         _project(jacobian, 4, 0.0, 1.0, 0.0, sx, sy_)
         _project(jacobian, 5, 0.0, 0.0, 1.0, sx, sy_)
+        for a in range(6):
+            ja0, ja1 = pose_weight * jacobian[0, a], pose_weight * jacobian[1, a]
+            pose_gradient[a] += ja0 * rx + ja1 * ry
+            for b in range(6):
+                pose_hessian[a, b] += ja0 * jacobian[0, b] + ja1 * jacobian[1, b]
         if moved:
             for k in range(4):
                 _turned(jacobian, count, rotation, gaze_move[k], sx, sy_)
@@ -133,12 +152,30 @@ def accumulate(
                 _turned(jacobian, count, rotation, offsets[k], sx, sy_)
                 columns[count] = 10 + shapes[k]
                 count += 1
+        slot = slot_of_landmark[i]
+        if slot >= 0:
+            pair_residuals[slot, 0], pair_residuals[slot, 1] = rx, ry
+            pair_openness[slot] = max(openness[eye], CLOSED_WEIGHT) if eye >= 0 else 1.0
+            for a in range(count):
+                pair_rows[slot, 0, columns[a]] = jacobian[0, a]
+                pair_rows[slot, 1, columns[a]] = jacobian[1, a]
         for a in range(count):
             ja0, ja1 = weight * jacobian[0, a], weight * jacobian[1, a]
             ca = columns[a]
             gradient[ca] += ja0 * rx + ja1 * ry
             for b in range(a, count):  # columns rise, so this is the upper triangle
                 hessian[ca, columns[b]] += ja0 * jacobian[0, b] + ja1 * jacobian[1, b]
+    for p in range(pairs.shape[0]):
+        first, second = pairs[p, 0], pairs[p, 1]
+        weight = pair_precision[p] * min(pair_openness[first], pair_openness[second])
+        for axis in range(2):
+            residual = pair_residuals[first, axis] - pair_residuals[second, axis]
+            row = pair_rows[first, axis] - pair_rows[second, axis]
+            for a in range(size):
+                if row[a] != 0.0:
+                    gradient[a] += weight * row[a] * residual
+                    for b in range(a, size):
+                        hessian[a, b] += weight * row[a] * row[b]
     for a in range(size):
         for b in range(a):
             hessian[a, b] = hessian[b, a]

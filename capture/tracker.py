@@ -1,0 +1,208 @@
+"""The live path from image to face parameters: detect, fit, calibrate, smooth, and bridge the gaps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from capture.binding import LandmarkBinding
+from capture.calibration import Calibration
+from capture.fitting import Fit, Fitter
+from capture.identity import EASE_S, IdentityEstimator
+from capture.landmarks import LandmarkDetector, Landmarks
+from capture.lids import lid_weights
+from capture.rotation import blend_rotations
+from capture.smoothing import FaceSmoother, SmoothingSettings
+from models.camera import Camera, rotation_angles, rotation_matrix
+from models.face import FaceModel
+from models.params import FaceParams
+
+State = Literal["tracked", "holding", "easing", "absent"]
+
+HOLD_S = 0.5
+"""Without a face the last pose stays this long: a hand before the face, a sneeze."""
+EASE_TO_NEUTRAL_S = 1.0
+RETURN_S = 0.15
+"""A face that returns elsewhere is blended in over this long."""
+FORGET_S = 0.2
+"""After a longer gap a face is fitted from scratch."""
+NEUTRAL_EASE_S = 0.3
+"""Time constant at which a new neutral is taken over, so that calibrating makes no jump."""
+GOOD_ERROR_M, BAD_ERROR_M = 0.002, 0.008
+"""Fitting errors of full and of no confidence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """What one frame gave."""
+
+    params: FaceParams
+    """Smoothed parameters; expression, pose and gaze are absolute, to be taken relative to `neutral`."""
+    state: State
+    """`tracked`; without a face first `holding` the last pose, then `easing` to neutral, then `absent` at neutral."""
+    confidence: float
+    """0 to 1: how well the face model explains the landmarks; 0 without a face."""
+    num_faces: int
+    """Faces in the image."""
+    neutral: FaceParams
+    """The person at rest."""
+    landmarks_px: NDArray[np.float32] | None
+    """`[478, 2]` detected landmarks, None without a face."""
+
+
+class Tracker:
+    """Follow one face through a video. Frames must come in order of time. Owns native resources: `close()` it."""
+
+    def __init__(self, settings: SmoothingSettings | None = None, *, model: FaceModel | None = None) -> None:
+        """Load the detector, the binding and, unless given, the face model."""
+        model = model or FaceModel.load()
+        binding = LandmarkBinding.load()
+        self._detector = LandmarkDetector()
+        self._fitter = Fitter(model, binding)
+        self._bench = Fitter(model, binding)  # measures offsets beside the running fit
+        self._identity = IdentityEstimator(self._fitter)
+        self._smoother = FaceSmoother(settings or SmoothingSettings())
+        self._start()
+
+    def _start(self) -> None:
+        rest = FaceParams.neutral()
+        self._calibration: Calibration | None = Calibration(is_asked=False)
+        self._offsets: Calibration | None = None
+        self._heard = 0
+        self._target_offsets = np.zeros_like(self._fitter.offsets)
+        self._neutral = self._target_neutral = rest
+        self._has_neutral = False
+        self._shown = self._gap_from = rest
+        self._last_s: float | None = None
+        self._seen_s: float | None = None
+        self._return_s = -np.inf
+
+    def process(self, image: NDArray[np.uint8], time_s: float, camera: Camera | None = None) -> Track:
+        """Track the face in `image [H, W, 3]` uint8 RGB seen at `time_s`; a common webcam is assumed without `camera`.
+
+        No face is a value. Raises `ValueError` for an array that is no image.
+        """
+        found = self._detector.detect(image)
+        return self.process_landmarks(found, time_s, camera or Camera.webcam(image.shape[1], image.shape[0]))
+
+    def process_landmarks(self, found: Landmarks | None, time_s: float, camera: Camera) -> Track:
+        """Track from landmarks that were detected elsewhere; None is no face."""
+        elapsed_s = 0.0 if self._last_s is None else max(time_s - self._last_s, 0.0)
+        self._last_s = time_s
+        if found is None:
+            return self._without_face(time_s)
+        points_px = found.points_px
+        if self._seen_s is None or time_s - self._seen_s > FORGET_S:
+            self._fitter.reset()
+            self._smoother.reset()
+            self._return_s, self._gap_from = time_s, self._shown
+        first = self._seen_s is None
+        self._seen_s = time_s
+        fit = self._fitter.fit(points_px, camera, found.depth_px)
+        self._learn(points_px, camera, fit, time_s, elapsed_s)
+        params = self._smoother(self._params(fit), time_s)
+        if not first:  # nothing was shown before the first face, so that there is nothing to blend from
+            share = min((time_s - self._return_s + elapsed_s) / RETURN_S, 1.0)
+            params = _blend(self._gap_from, params, share) if share < 1.0 else params
+        self._shown = params
+        confidence = float(np.clip((BAD_ERROR_M - fit.error_m) / (BAD_ERROR_M - GOOD_ERROR_M), 0.0, 1.0))
+        return Track(params, "tracked", confidence, found.num_faces, self._neutral, points_px)
+
+    @property
+    def is_calibrating(self) -> bool:
+        """Whether a neutral pose that was asked for is being watched."""
+        return self._calibration is not None and self._calibration.is_asked
+
+    def calibrate(self) -> None:
+        """Take the next second of the face, whatever it shows, for its neutral pose and expression."""
+        self._calibration = Calibration(is_asked=True)
+
+    def apply(self, settings: SmoothingSettings) -> None:
+        """Smooth with other settings from the next frame on."""
+        self._smoother.settings = settings
+
+    def reset(self) -> None:
+        """Forget the person: identity, neutral pose and the past."""
+        self._detector.reset()
+        self._fitter.forget_person()
+        self._identity.reset()
+        self._smoother.reset()
+        self._start()
+
+    def close(self) -> None:
+        """Free the detector."""
+        self._detector.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _params(self, fit: Fit) -> FaceParams:
+        return FaceParams.neutral().replace(
+            identity=self._identity.target.astype(np.float32),
+            expression=lid_weights(fit.expression),
+            rotation=fit.angles,
+            translation=fit.translation.astype(np.float32),
+            gaze=fit.gaze.astype(np.float32),
+        )
+
+    def _learn(
+        self, points_px: NDArray[np.float32], camera: Camera, fit: Fit, time_s: float, elapsed_s: float
+    ) -> None:
+        """Let the frame tell who this is and how they look at rest, and ease towards what is known."""
+        self._identity.update(points_px, camera, fit, time_s)
+        running = self._calibration
+        if running is not None:
+            running.add(points_px, camera, fit, time_s)
+            if not running.is_asked or running.is_complete:
+                self._target_neutral = running.neutral(self._params(fit))
+            if running.is_complete:
+                self._offsets, self._calibration, self._heard = running, None, -1
+        if self._offsets is not None and self._heard != self._identity.num_frames:
+            self._heard = self._identity.num_frames
+            self._target_offsets = self._offsets.offsets(self._bench, self._identity.target)
+        if not self._has_neutral:
+            self._neutral, self._has_neutral = self._target_neutral, True
+        share = 1.0 - np.exp(-elapsed_s / NEUTRAL_EASE_S)
+        self._neutral = _blend(self._neutral, self._target_neutral, float(share))
+        self._ease_face(float(1.0 - np.exp(-elapsed_s / EASE_S)))
+
+    def _ease_face(self, share: float) -> None:
+        """Bring the fitter's face at rest closer to the newest estimate, so that no update shows as a jump."""
+        fitter = self._fitter
+        identity = self._identity.target - fitter.identity
+        offsets = self._target_offsets - fitter.offsets
+        if max(np.abs(identity).max(), 1e3 * np.abs(offsets).max()) > 1e-3:
+            fitter.set_identity(fitter.identity + share * identity, fitter.offsets + share * offsets)
+
+    def _without_face(self, time_s: float) -> Track:
+        absent_s = np.inf if self._seen_s is None else time_s - self._seen_s
+        state: State
+        if absent_s <= HOLD_S:
+            state, self._gap_from = "holding", self._shown
+        elif absent_s <= HOLD_S + EASE_TO_NEUTRAL_S:
+            state = "easing"
+            share = (absent_s - HOLD_S) / EASE_TO_NEUTRAL_S
+            self._shown = _blend(self._gap_from, self._neutral, share * share * (3.0 - 2.0 * share))
+        else:
+            state, self._shown = "absent", self._neutral
+        return Track(self._shown, state, 0.0, 0, self._neutral, None)
+
+
+def _blend(start: FaceParams, end: FaceParams, share: float) -> FaceParams:
+    """Go `share` of the way from one frame to another; rotation on its shortest path, who and light as at the end."""
+    if share >= 1.0:
+        return end
+    turned = blend_rotations(
+        rotation_matrix(start.rotation).astype(np.float64), rotation_matrix(end.rotation).astype(np.float64), share
+    )
+    moved = {
+        name: ((1.0 - share) * getattr(start, name) + share * getattr(end, name)).astype(np.float32)
+        for name in ("expression", "translation", "gaze")
+    }
+    return end.replace(rotation=rotation_angles(turned), **moved)
