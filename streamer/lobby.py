@@ -17,7 +17,7 @@ from streamer.worker import Workers
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 3
-SHUTDOWN_S = 2.5
+SHUTDOWN_S = 1.8
 """Sessions and threads get this long together; then the process goes on without them."""
 
 

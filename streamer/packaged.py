@@ -53,7 +53,7 @@ class PackagedTargets:
             except ActorError as error:
                 logger.warning("%s", error)
             else:
-                cards = {given.name: given} | cards
+                cards = {given.name: given} | {name: card for name, card in cards.items() if name != given.name}
         return list(cards.values())
 
     def card(self, name: str) -> ActorCard:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import dataclasses
 import logging
 import os
 import signal
@@ -72,13 +73,15 @@ def run(args: argparse.Namespace) -> int:
         return 1
     targets = PackagedTargets(config.engine, config.settings)
     try:
-        targets.card(config.engine.actor)
+        card = targets.card(config.engine.actor)
     except ServiceError as error:
         print(f"reenact serve: {error.message}", file=sys.stderr)
         return 1
     if (reason := _engine_refusal(config.engine.name)) is not None:
         print(f"reenact serve: {reason}", file=sys.stderr)
         return 1
+    # From here on the actor has its name, even if the command line gave its path.
+    config = dataclasses.replace(config, engine=dataclasses.replace(config.engine, actor=card.name))
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
         has_ended = asyncio.run(serve(config, targets))

@@ -54,6 +54,12 @@ class NumberedCamera(MediaStreamTrack):
         self.sent_s: dict[int, float] = {}
         self._start_s: float | None = None
 
+    def draw(self) -> NDArray[np.uint8]:
+        """Return the next frame, `[H, W, 3]` RGB."""
+        image = np.full((self.size[1], self.size[0], 3), 96, np.uint8)
+        draw_number(image, self.number)
+        return image
+
     async def recv(self) -> av.VideoFrame:
         if self.readyState != "live" or self.number == self.num_frames:
             await asyncio.sleep(3600)
@@ -61,9 +67,7 @@ class NumberedCamera(MediaStreamTrack):
         if self._start_s is None:
             self._start_s = time.monotonic()
         await asyncio.sleep(max(0.0, self._start_s + self.number / self.fps - time.monotonic()))
-        image = np.full((self.size[1], self.size[0], 3), 96, np.uint8)
-        draw_number(image, self.number)
-        frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+        frame = av.VideoFrame.from_ndarray(self.draw(), format="rgb24")
         frame.pts = round(self.number * 90_000 / self.fps)
         frame.time_base = Fraction(1, 90_000)
         self.sent_s[self.number] = time.monotonic()

@@ -18,6 +18,8 @@ import pytest
 from aiohttp import ClientSession
 from aiohttp.test_utils import TestServer
 from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from numpy.typing import NDArray
+from PIL import Image
 
 from streamer.aiortc_adapter import install_packet_sink, negotiated_codecs
 from streamer.app import create_app
@@ -26,6 +28,7 @@ from streamer.config import Config, MediaConfig, ServerConfig
 from streamer.ingest import Ingest
 from streamer.keys import LOBBY
 from streamer.metrics import Meter
+from streamer.packaged import PackagedTargets, default_settings
 from streamer.packets import SourceFrame
 from streamer.slots import LatestSlot
 from tests.e2e.peers import NumberedCamera, Page, connected, make_page, offer_of, read_number
@@ -422,3 +425,45 @@ async def test_a_signal_ends_the_process_cleanly_while_a_source_is_live(number: 
         assert page.told("bye")[0]["reason"] == "shutdown"
     assert process.returncode == 0
     assert errors == b""
+
+
+class Portrait(NumberedCamera):
+    """A camera in front of a picture that sways a little."""
+
+    def __init__(self, image: Image.Image, fps: float = 15.0) -> None:
+        super().__init__(fps, image.size)
+        self._image = image
+
+    def draw(self) -> NDArray[np.uint8]:
+        shift = round(6 * np.sin(self.number / 5))
+        return np.roll(np.asarray(self._image, np.uint8), shift, 1)
+
+
+@pytest.mark.slow
+async def test_the_actor_that_ships_is_driven_by_a_face_and_says_when_there_is_none() -> None:
+    config = Config(settings=default_settings())
+    targets = PackagedTargets(config.engine, config.settings)
+    preview = targets.card("milo").preview_path
+    assert preview is not None
+    with Image.open(preview) as opened:
+        face = opened.convert("RGB").resize((480, 480))
+    async with TestServer(create_app(config, targets=targets)) as running:
+        server = str(running.make_url(""))
+        async with connected(server, Portrait(face)) as page:
+            await page.until(
+                lambda: bool(page.told("stats")) and page.told("stats")[-1]["face"] == "tracked", timeout_s=90
+            )
+            seen = len(page.seen)
+            await page.until(lambda: len(page.seen) > seen + 10, timeout_s=60)
+            hello, stats = page.told("hello")[0], page.told("stats")[-1]
+            assert hello["engine"] in ("openvino", "torch", "tensorrt")
+            assert hello["engine_reason"]
+            assert page.seen[-1].shape == (hello["resolution"], hello["resolution"], 3)
+            assert stats["num_faces"] == 1
+            assert all(stats["stages_ms"][stage] > 0 for stage in ("track", "transfer", "render", "generate"))
+            for key in ("smoothing.min_cutoff_hz", "smoothing.beta", "transfer.mouth_gain", "transfer.is_mirrored"):
+                assert key in hello["settings"]
+        async with connected(server, Portrait(Image.new("RGB", (480, 480), (90, 90, 90)))) as page:
+            await page.until(lambda: len(page.seen) > 10 and len(page.told("stats")) > 4, timeout_s=60)
+            assert page.told("stats")[-1]["face"] == "absent"
+            assert page.told("stats")[-1]["num_faces"] == 0

@@ -136,10 +136,10 @@ def test_timestamps_are_unwrapped() -> None:
 def test_a_long_stream_passes_many_wraps() -> None:
     buffer = MarkerJitterBuffer()
     count = 0
-    for number in range(200_000):
+    for number in range(140_000):
         given = piece(number, number * 3000, marker=True, start=True, key=number == 0, at_ms=number * 33)
         count += len(buffer.add(given).frames)
-    assert count == 200_000
+    assert count == 140_000
     assert not buffer._pieces
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,15 @@ from streamer import serve as serve_module
 from streamer.config import Config, EngineConfig, ServerConfig
 from streamer.errors import UsageError
 from streamer.serve import add_arguments, resolve_config, run, serve
+from streamer.targets import ActorCard
 from tests.unit.streamer.fakes import FakeSettings, FakeTargets
+
+
+@pytest.fixture(autouse=True)
+def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the logging of the test run as it is."""
+    monkeypatch.setattr(serve_module, "_log_to_stderr", lambda _: None)
+    monkeypatch.setattr(sys, "setswitchinterval", lambda _: None)
 
 
 def parse(*argv: str) -> argparse.Namespace:
@@ -42,6 +51,23 @@ def test_what_is_unknown_fails() -> None:
 def test_an_actor_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(parse("--actor", "ghost", "--port", "0")) == 1
     assert "reenact serve: There is no actor 'ghost'." in capsys.readouterr().err
+
+
+def test_an_actor_given_by_its_path_is_known_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Targets(FakeTargets):
+        def card(self, name: str) -> ActorCard:
+            return super().card(Path(name).name.removesuffix(".actor"))
+
+    async def note(config: Config, targets: object) -> bool:
+        print(config.engine.actor)
+        return True
+
+    monkeypatch.setattr(serve_module, "PackagedTargets", lambda *_: Targets())
+    monkeypatch.setattr(serve_module, "serve", note)
+    assert run(parse("--actor", str(tmp_path / "nora.actor"))) == 0
+    assert capsys.readouterr().out == "nora\n"
 
 
 def test_a_port_that_is_taken(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,89 @@
+"""The real actor packages, as the streamer sees them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from reenact.actor import BUNDLED
+from streamer.config import EngineConfig
+from streamer.errors import ServiceError
+from streamer.packaged import PackagedTargets, default_settings
+
+MILO = BUNDLED / "milo.actor"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that is searched for actors, with nothing in it."""
+    folder = tmp_path / "actors"
+    folder.mkdir()
+    monkeypatch.setenv("REENACT_ACTORS", str(folder))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    return folder
+
+
+def targets(actor: str = "milo") -> PackagedTargets:
+    return PackagedTargets(EngineConfig(actor=actor), default_settings())
+
+
+def refused(found: PackagedTargets, name: str) -> ServiceError:
+    with pytest.raises(ServiceError) as caught:
+        found.card(name)
+    return caught.value
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_actor_that_ships() -> None:
+    found = targets()
+    card = found.card("milo")
+    assert card in found.cards()
+    shown = card.as_json()
+    assert (shown["name"], shown["preview"]) == ("milo", "/api/actors/milo/preview.webp")
+    assert card.preview_path is not None
+    assert card.preview_path.is_file()
+    assert isinstance(shown["consent"], dict)
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("name", ["ghost", "", ".", "../milo", str(MILO), "milo.actor", "MILO"])
+def test_names_from_the_network_are_never_paths(name: str) -> None:
+    error = refused(targets(), name)
+    assert (error.status, error.code) == (404, "unknown_actor")
+    assert "milo" in error.message
+
+
+def test_a_damaged_package_is_refused_with_its_reason(folder: Path) -> None:
+    broken = folder / "nora.actor"
+    shutil.copytree(MILO, broken)
+    manifest = broken / "actor.json"
+    manifest.write_text(manifest.read_text().replace('"name": "milo"', '"name": "nora"'))
+    weights = broken / "generator.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    error = refused(targets(), "nora")
+    assert (error.status, error.code) == (409, "actor_refused")
+    assert "SHA-256" in error.message
+    assert "milo" in {card.name for card in targets().cards()}
+
+
+def test_the_default_may_be_a_path(tmp_path: Path, folder: Path) -> None:
+    elsewhere = tmp_path / "elsewhere" / "milo.actor"
+    shutil.copytree(MILO, elsewhere)
+    found = targets(str(elsewhere))
+    assert found.card(str(elsewhere)).preview_path == elsewhere / "preview.webp"
+    assert found.card("milo").preview_path == elsewhere / "preview.webp"
+    assert found.cards()[0].preview_path == elsewhere / "preview.webp"
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_default_path_that_is_not_there(tmp_path: Path) -> None:
+    found = targets(str(tmp_path / "none.actor"))
+    error = refused(found, str(tmp_path / "none.actor"))
+    assert (error.status, error.code) == (409, "actor_refused")
+    assert "There is no actor package at" in error.message
+    assert "milo" in {card.name for card in found.cards()}
