@@ -20,8 +20,6 @@ FRAME_SHARE = 0.15
 """Share of a frame's information that is new to the frames before it: a detector errs alike on one face."""
 SIZE_SD = 0.02
 """Prior of a head's size relative to the average. One camera cannot tell size from distance, so nothing else holds it."""
-EASE_S = 0.6
-"""Time constant at which the tracker takes a new estimate over, so that no update shows as a jump."""
 MAX_ERROR_M = 0.006
 """Frames that fit worse than this say nothing about the face."""
 
@@ -47,15 +45,15 @@ class IdentityEstimator:
         self.num_frames = 0
         """Frames heard so far."""
 
-    def update(self, points_px: NDArray[np.float32], camera: Camera, fit: Fit, time_s: float) -> None:
-        """Hear one fitted frame if it is news. Costs a few milliseconds when it is, next to nothing otherwise."""
+    def update(self, points_px: NDArray[np.float32], camera: Camera, fit: Fit, time_s: float) -> bool:
+        """Hear one fitted frame if it is news, and tell so. Costs a few milliseconds when it is, else next to nothing."""
         yaw, pitch, _ = fit.angles
         place = (round(float(yaw / BIN_RAD[0])), round(float(pitch / BIN_RAD[1])))
         heard = self._bins.get(place, 0)
         if time_s - self._last_s < MIN_INTERVAL_S or heard >= FRAMES_PER_BIN or fit.error_m > MAX_ERROR_M:
-            return
+            return False
         if abs(place[0]) > 3 or abs(place[1]) > 3:
-            return
+            return False
         self._last_s = time_s
         self._bins[place] = heard + 1
         self.num_frames += 1
@@ -63,3 +61,4 @@ class IdentityEstimator:
         self._information += FRAME_SHARE * information
         self._right += FRAME_SHARE * (information @ self._fitter.identity - gradient)
         self.target = np.linalg.solve(self._information + self._prior, self._right)
+        return True

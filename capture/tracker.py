@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from capture.binding import LandmarkBinding
 from capture.calibration import Calibration
 from capture.fitting import Fit, Fitter
-from capture.identity import EASE_S, IdentityEstimator
+from capture.identity import IdentityEstimator
 from capture.landmarks import LandmarkDetector, Landmarks
 from capture.lids import lid_weights
 from capture.rotation import blend_rotations
@@ -29,8 +29,8 @@ RETURN_S = 0.15
 """A face that returns elsewhere is blended in over this long."""
 FORGET_S = 0.2
 """After a longer gap a face is fitted from scratch."""
-NEUTRAL_EASE_S = 0.3
-"""Time constant at which a new neutral is taken over, so that calibrating makes no jump."""
+EASE_S = 0.4
+"""Time constant at which a new identity and a new neutral are taken over, so that learning makes no jump."""
 GOOD_ERROR_M, BAD_ERROR_M = 0.002, 0.008
 """Fitting errors of full and of no confidence."""
 
@@ -70,8 +70,7 @@ class Tracker:
     def _start(self) -> None:
         rest = FaceParams.neutral()
         self._calibration: Calibration | None = Calibration(is_asked=False)
-        self._offsets: Calibration | None = None
-        self._heard = 0
+        self._measured: Calibration | None = None
         self._target_offsets = np.zeros_like(self._fitter.offsets)
         self._neutral = self._target_neutral = rest
         self._has_neutral = False
@@ -102,7 +101,7 @@ class Tracker:
         first = self._seen_s is None
         self._seen_s = time_s
         fit = self._fitter.fit(points_px, camera, found.depth_px)
-        self._learn(points_px, camera, fit, time_s, elapsed_s)
+        self._learn(found, camera, fit, time_s, elapsed_s)
         params = self._smoother(self._params(fit), time_s)
         if not first:  # nothing was shown before the first face, so that there is nothing to blend from
             share = min((time_s - self._return_s + elapsed_s) / RETURN_S, 1.0)
@@ -151,26 +150,26 @@ class Tracker:
             gaze=fit.gaze.astype(np.float32),
         )
 
-    def _learn(
-        self, points_px: NDArray[np.float32], camera: Camera, fit: Fit, time_s: float, elapsed_s: float
-    ) -> None:
+    def _learn(self, found: Landmarks, camera: Camera, fit: Fit, time_s: float, elapsed_s: float) -> None:
         """Let the frame tell who this is and how they look at rest, and ease towards what is known."""
-        self._identity.update(points_px, camera, fit, time_s)
+        has_news = self._identity.update(found.points_px, camera, fit, time_s)
         running = self._calibration
         if running is not None:
-            running.add(points_px, camera, fit, time_s)
-            if not running.is_asked or running.is_complete:
-                self._target_neutral = running.neutral(self._params(fit))
+            if running.add(found, camera, fit, time_s):
+                self._measured, has_news = running, True
+            elif self._measured is None:
+                self._target_neutral = self._params(running.usual())
             if running.is_complete:
-                self._offsets, self._calibration, self._heard = running, None, -1
-        if self._offsets is not None and self._heard != self._identity.num_frames:
-            self._heard = self._identity.num_frames
-            self._target_offsets = self._offsets.offsets(self._bench, self._identity.target)
+                self._calibration = None
+        if self._measured is not None and has_news:
+            rest = self._measured.measure(self._bench, self._identity.target)
+            self._target_offsets = rest.offsets
+            self._target_neutral = self._params(replace(rest.fit, weights=rest.weights))
         if not self._has_neutral:
             self._neutral, self._has_neutral = self._target_neutral, True
-        share = 1.0 - np.exp(-elapsed_s / NEUTRAL_EASE_S)
-        self._neutral = _blend(self._neutral, self._target_neutral, float(share))
-        self._ease_face(float(1.0 - np.exp(-elapsed_s / EASE_S)))
+        share = float(1.0 - np.exp(-elapsed_s / EASE_S))
+        self._neutral = _blend(self._neutral, self._target_neutral, share)
+        self._ease_face(share)
 
     def _ease_face(self, share: float) -> None:
         """Bring the fitter's face at rest closer to the newest estimate, so that no update shows as a jump."""
