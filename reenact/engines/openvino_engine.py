@@ -44,7 +44,7 @@ class OpenVinoEngine:
         self.precision: str = precision
         config, size = generator.config, generator.config.resolution
         self._ring = StemRing(config.window, (config.stem_channels, size // 4, size // 4))
-        self._inputs = LiveInputs(config)
+        self._inputs = LiveInputs(generator)
         self._image = np.zeros((1, size, size, 3), np.uint8)
         properties: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": HINTS[precision],
@@ -55,7 +55,7 @@ class OpenVinoEngine:
             properties["INFERENCE_NUM_THREADS"] = threads
         self._request = core.compile_model(_converted(core, generator), "CPU", properties).create_infer_request()
         self._bind(0, self._inputs.conditioning)
-        self._bind(1, self._inputs.grid)
+        self._bind(1, self._inputs.surface)
         self._request.set_output_tensor(0, _shared(self._image))
 
     def generate(self, conditioning: Array, step: Step) -> Image:
@@ -132,7 +132,7 @@ def _convert(generator: SpaceTimeGenerator) -> Any:  # noqa: ANN401
     import openvino
 
     config, size = generator.config, generator.config.resolution
-    shapes: list[tuple[int, ...]] = [(1, 9, size, size), (1, size, size, 2)]
+    shapes: list[tuple[int, ...]] = [(1, 9, size, size), (1, size, size, config.texture_channels + 1)]
     if config.window > 1:
         shapes.append((1, config.window - 1, config.stem_channels, size // 4, size // 4))
     example = tuple(torch.zeros(shape) for shape in shapes)

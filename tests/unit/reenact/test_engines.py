@@ -3,15 +3,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
-from models.generator import GeneratorConfig, SpaceTimeGenerator
+from models.generator import SpaceTimeGenerator
 from reenact.engines import openvino_engine, select
 from reenact.engines.engine import Engine, EngineError
-from reenact.engines.live_step import LiveInputs, LiveStep, texture_grid
+from reenact.engines.live_step import LiveInputs
 from reenact.engines.openvino_engine import OpenVinoEngine, has_bf16
 from reenact.engines.select import make_engine, refusal
 from reenact.engines.torch_engine import TorchEngine
@@ -25,11 +27,12 @@ FRAMES = 14
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Keep converted networks of tests out of the user's cache, and share them among tests."""
     folder = tmp_path_factory.getbasetemp() / "engines"
-    monkeypatch.setattr(openvino_engine, "_engine_cache", lambda: (folder.mkdir(exist_ok=True), folder)[1])
+    folder.mkdir(exist_ok=True)
+    monkeypatch.setattr(openvino_engine, "_engine_cache", lambda: folder)
     return folder
 
 
-def random_conditioning(count: int = FRAMES, size: int = 128) -> np.ndarray:
+def random_conditioning(count: int = FRAMES, size: int = 128) -> NDArray[Any]:
     """Make smooth frames `[count, 9, S, S]`, a third of each empty as beside a head."""
     rng = np.random.default_rng(4)
     coarse = torch.from_numpy(rng.uniform(0.05, 1, (count, 9, 8, 8)).astype(np.float32))
@@ -38,7 +41,7 @@ def random_conditioning(count: int = FRAMES, size: int = 128) -> np.ndarray:
     return np.ascontiguousarray(frames)
 
 
-def expected_levels(generator: SpaceTimeGenerator, frames: np.ndarray, index: int) -> np.ndarray:
+def expected_levels(generator: SpaceTimeGenerator, frames: NDArray[Any], index: int) -> NDArray[Any]:
     """Compute the whole-window form of frame `index`, the first frame repeated before the start; 0 to 255."""
     rows = np.maximum(np.arange(index - generator.config.window + 1, index + 1), 0)
     with torch.no_grad():
@@ -46,7 +49,7 @@ def expected_levels(generator: SpaceTimeGenerator, frames: np.ndarray, index: in
     return image[0].permute(1, 2, 0).numpy() * 255.0
 
 
-def stream(engine: Engine, frames: np.ndarray) -> list[np.ndarray]:
+def stream(engine: Engine, frames: NDArray[Any]) -> list[NDArray[Any]]:
     order = [Step.RESTART, Step.REPLACE] + [Step.APPEND] * len(frames)
     return [engine.generate(frame, step).copy() for frame, step in zip(frames, order, strict=False)]
 
@@ -106,26 +109,21 @@ def test_a_dropped_conditioning_image_is_dropped_in_every_form() -> None:
     assert np.abs(image - expected_levels(generator, frames, 0)).max() < 0.6
 
 
-def test_texture_coordinates_are_the_generators() -> None:
+def test_the_texture_is_looked_up_as_the_generator_does() -> None:
     generator, frames = make_generator(), random_conditioning(1)
-    inputs = LiveInputs(generator.config)
+    inputs = LiveInputs(generator)
     inputs.set(frames[0])
-    grid = torch.from_numpy(inputs.grid)
-    correspondence = torch.from_numpy(frames[:, 3:6])
     with torch.no_grad():
-        step = LiveStep(generator)
-        step.generator.grid = grid
-        torch.testing.assert_close(
-            step.generator._sample_texture(correspondence), generator._sample_texture(correspondence), atol=2e-4, rtol=0
-        )
-    empty = np.ones((128, 128, 2), np.float32)
-    texture_grid(np.zeros((3, 128, 128), np.float32), empty)
-    assert not empty.any()
+        expected = generator._sample_texture(torch.from_numpy(frames[:, 3:6]))[0].permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(inputs.surface[0], expected, atol=1e-4)
+    assert inputs.surface[0, :, :, :-1].std() > 0.01
+    inputs.set(np.zeros_like(frames[0]))
+    assert not inputs.surface.any()
 
 
 def test_another_size_of_conditioning_is_refused() -> None:
     with pytest.raises(ValueError, match=r"conditioning: expected \(9, 128, 128\), got \(9, 64, 64\)"):
-        LiveInputs(GeneratorConfig(resolution=128)).set(np.zeros((9, 64, 64), np.float32))
+        LiveInputs(make_generator()).set(np.zeros((9, 64, 64), np.float32))
 
 
 @pytest.mark.openvino
@@ -150,7 +148,7 @@ class FakeEngine:
         self.name, self.precision = name, precision
         self.is_closed = False
 
-    def generate(self, conditioning: np.ndarray, step: Step) -> np.ndarray:
+    def generate(self, conditioning: NDArray[Any], step: Step) -> NDArray[Any]:
         raise NotImplementedError
 
     def close(self) -> None:
@@ -165,7 +163,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], float]:
     def make(_generator: SpaceTimeGenerator, name: str, precision: str, _threads: int) -> Engine:
         if (name, precision) not in costs:
             raise EngineError(f"{name} is broken.")
-        return FakeEngine(name, precision)  # type: ignore[return-value]
+        return FakeEngine(name, precision)
 
     monkeypatch.setattr(select, "_make", make)
     monkeypatch.setattr(select, "time_engine", lambda engine, _config: costs[engine.name, engine.precision])
