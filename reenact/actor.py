@@ -219,7 +219,7 @@ def save_actor(
     Weights are stored in float16. Raises `ActorError` when the result would not pass its own verification.
     """
     import torch
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     name = folder.name.removesuffix(SUFFIX)
     if not folder.name.endswith(SUFFIX) or not NAME_PATTERN.fullmatch(name):
@@ -231,7 +231,7 @@ def save_actor(
         weights = {
             key: value.detach().to("cpu", torch.float16).contiguous() for key, value in generator.state_dict().items()
         }
-        save_file(weights, made / WEIGHTS)
+        (made / WEIGHTS).write_bytes(save(weights))
         (made / PREVIEW).write_bytes(preview)
         files = {
             file: {"sha256": _sha256(made / file), "bytes": (made / file).stat().st_size} for file in (WEIGHTS, PREVIEW)

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from models.camera import Camera, rotation_angles, rotation_matrix
 
 
-def axis_rotation(axis: int, angle: float) -> np.ndarray:
+def axis_rotation(axis: int, angle: float) -> NDArray[Any]:
     """Turn about one axis by the right hand's rule."""
     a, b = (axis + 1) % 3, (axis + 2) % 3
     matrix = np.eye(3)

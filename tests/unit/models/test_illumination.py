@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from models.illumination import linear_to_srgb, sh_basis, shade, srgb_to_linear, vertex_normals
 
 
-def sphere_points(count: int) -> np.ndarray:
+def sphere_points(count: int) -> NDArray[Any]:
     """Spread points evenly over the unit sphere (Fibonacci)."""
     index = np.arange(count) + 0.5
     z = 1 - 2 * index / count

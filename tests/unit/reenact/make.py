@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
+from capture.smoothing import SmoothingSettings
+from capture.tracker import Track
 from models.camera import Camera
 from models.generator import GeneratorConfig, SpaceTimeGenerator
 from models.params import FaceParams
@@ -66,3 +70,41 @@ def make_actor(folder: Path, *, window: int = 11) -> Actor:
         consent={"statement": "nobody's face"},
         license="CC0-1.0",
     )
+
+
+class FakeTracker:
+    """Stand in for `capture.tracker.Tracker`: tells what to see by the first pixel of the image, 0 for no face.
+
+    The red level, in hundredths of a radian, is the yaw.
+    """
+
+    def __init__(self, settings: SmoothingSettings | None = None, **_: object) -> None:
+        self.settings = settings
+        self.is_calibrating = self.is_closed = False
+        self.num_resets = 0
+        self.neutral = FaceParams.neutral()
+
+    def process(self, image: NDArray[Any], time_s: float, camera: Camera | None = None) -> Track:
+        yaw = float(image[0, 0, 0]) / 100.0
+        if yaw == 0:
+            return Track(self.neutral, "absent", 0.0, 0, self.neutral, None)
+        params = self.neutral.replace(rotation=np.array([yaw, 0, 0], np.float32))
+        return Track(params, "tracked", 0.9, 1, self.neutral, None)
+
+    def calibrate(self) -> None:
+        self.is_calibrating = True
+
+    def apply(self, settings: SmoothingSettings) -> None:
+        self.settings = settings
+
+    def reset(self) -> None:
+        self.num_resets += 1
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

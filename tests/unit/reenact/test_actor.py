@@ -102,6 +102,11 @@ def link_elsewhere(package: Path) -> None:
     (package / WEIGHTS).symlink_to(target)
 
 
+def replace_preview(package: Path) -> None:
+    (package / PREVIEW).write_bytes(b"<svg onload='x()'/>")
+    sign(package)
+
+
 def fill_with_nan(package: Path) -> None:
     rewrite_weights(package, lambda weights: weights["fuse.weight"].view(-1)[3].fill_(float("nan")))
 
@@ -171,7 +176,7 @@ DAMAGE: dict[str, tuple[Change, str]] = {
         lambda p: rewrite_weights(p, lambda w: w.update(extra=torch.zeros(1))), r"holds the unknown tensor extra"
     ),
     "a preview that is none": (
-        lambda p: ((p / PREVIEW).write_bytes(b"<svg onload='x()'/>"), sign(p)), r"preview\.webp is not a WebP picture"
+        replace_preview, r"preview\.webp is not a WebP picture"
     ),
 }  # fmt: skip
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.camera import Camera
 from models.face import FaceModel
@@ -18,7 +20,7 @@ def renderer() -> ConditioningRenderer:
     return ConditioningRenderer(FaceModel.load(), camera)
 
 
-def face(**changes: np.ndarray) -> FaceParams:
+def face(**changes: NDArray[Any]) -> FaceParams:
     return FaceParams.neutral(distance_m=0.9).replace(**changes)
 
 

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from reenact.rasterize import NEAR_M, Rasterizer
 
 
 def slow_rasterize(
-    pixels: np.ndarray, depth_m: np.ndarray, triangles: np.ndarray, height: int, width: int
-) -> tuple[np.ndarray, np.ndarray]:
+    pixels: NDArray[Any], depth_m: NDArray[Any], triangles: NDArray[Any], height: int, width: int
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """Say for each pixel centre which triangle is nearest, and its weights, by solving for it in double precision."""
     face, weights = np.full((height, width), -1), np.zeros((height, width, 3))
     nearest = np.full((height, width), np.inf)
@@ -31,7 +34,7 @@ def slow_rasterize(
     return face, weights
 
 
-def random_scene(seed: int, count: int = 40) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def random_scene(seed: int, count: int = 40) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     rng = np.random.default_rng(seed)
     pixels = rng.uniform(-6, 38, (count, 2)).astype(np.float32)
     depth_m = rng.uniform(0.02, 2.0, count).astype(np.float32)

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from models.camera import Camera, rotation_angles, rotation_matrix
 from models.options import options
@@ -17,7 +20,7 @@ def moved(**changes: object) -> FaceParams:
     return REST.replace(**{name: np.asarray(value, np.float32) for name, value in changes.items()})
 
 
-def expression(**weights: float) -> np.ndarray:
+def expression(**weights: float) -> NDArray[Any]:
     values = np.zeros(len(EXPRESSION_NAMES), np.float32)
     for name, weight in weights.items():
         values[EXPRESSION_INDEX[name]] = weight
@@ -68,7 +71,8 @@ def test_gains_scale_their_own_group(gain: float) -> None:
     shapes = {"mouth": "jawOpen", "brows": "browInnerUp", "eyes": "eyeBlinkLeft"}
     source = moved(expression=expression(jawOpen=0.3, browInnerUp=0.3, eyeBlinkLeft=0.3))
     for group in shapes:
-        result = transferred(source, **{f"{group}_gain": gain}).expression
+        settings: dict[str, Any] = {f"{group}_gain": gain}
+        result = transferred(source, **settings).expression
         for other, shape in shapes.items():
             expected = 0.3 * (gain if other == group else 1.0)
             assert result[EXPRESSION_INDEX[shape]] == pytest.approx(expected, abs=1e-5)

@@ -1,0 +1,167 @@
+"""The live path whole: a frame of the source in, a frame of the target out.
+
+track -> transfer -> render -> window -> generate, in this order, on one thread.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from capture.smoothing import SmoothingSettings
+from capture.tracker import Tracker
+from models.camera import Camera
+from models.face import FaceModel
+from models.params import FaceParams
+from reenact.actor import Actor
+from reenact.portrait import Portrait
+from reenact.transfer import Transfer, TransferSettings
+
+Image = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReenactSettings:
+    """What a person may change while it runs."""
+
+    smoothing: SmoothingSettings = field(default_factory=SmoothingSettings)
+    """How calm the tracked motion is."""
+    transfer: TransferSettings = field(default_factory=TransferSettings)
+    """How much of it goes over to the target."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reenacted:
+    """One frame of the target, and what is known of the source's."""
+
+    image: Image
+    """`[S, S, 3]` uint8 RGB."""
+    state: str
+    """tracked, holding, easing or absent: see `capture.tracker.Track`."""
+    confidence: float
+    """0 to 1: how well the face was found."""
+    num_faces: int
+    """Faces seen in the source's frame."""
+    is_calibrating: bool
+    """Whether the source's face at rest is being measured."""
+    stages_ms: dict[str, float]
+    """Time that each stage took: track, transfer, render, generate."""
+
+
+class Reenactor:
+    """Animate one actor with one source. All methods are called from one thread."""
+
+    def __init__(
+        self,
+        actor: Actor,
+        *,
+        engine: str = "auto",
+        precision: str = "auto",
+        threads: int = 0,
+        settings: ReenactSettings | None = None,
+    ) -> None:
+        """Remember what to run; `warm_up()` loads it."""
+        self.actor = actor
+        self._engine = engine
+        self._precision = precision
+        self._threads = threads
+        self._settings = settings or ReenactSettings()
+        self._transfer = Transfer(actor.target, self._settings.transfer)
+        self._tracker: Tracker | None = None
+        self._portrait: Portrait | None = None
+
+    @property
+    def resolution(self) -> int:
+        """Width and height of the pictures, pixels."""
+        return self.actor.resolution
+
+    @property
+    def engine_name(self) -> str:
+        """What executes the network: torch, openvino; empty before `warm_up()`."""
+        return self._portrait.engine_name if self._portrait else ""
+
+    @property
+    def engine_reason(self) -> str:
+        """Why it is this engine; empty before `warm_up()`."""
+        return self._portrait.engine_reason if self._portrait else ""
+
+    def warm_up(self) -> None:
+        """Load everything, compile, and run once on an empty frame. Raises `ActorError` and `EngineError`."""
+        if self._portrait is not None and self._tracker is not None:
+            return
+        model = FaceModel.load()
+        self._portrait = Portrait(
+            self.actor, engine=self._engine, precision=self._precision, threads=self._threads, model=model
+        )
+        self._tracker = Tracker(self._settings.smoothing, model=model)
+        self.process(np.zeros((self.resolution, self.resolution, 3), np.uint8), 0.0)
+        self.reset()
+
+    def process(self, image: Image, time_s: float) -> Reenacted:
+        """Reenact one frame of the source, `[H, W, 3]` uint8 RGB, seen at `time_s`. No face is no error."""
+        self.warm_up()
+        assert self._tracker is not None
+        height, width = image.shape[:2]
+        camera = Camera.webcam(width, height)
+
+        began = time.perf_counter()
+        track = self._tracker.process(image, time_s, camera)
+        tracked = time.perf_counter()
+        params = self._transfer(track.params, track.neutral, camera)
+        transferred = time.perf_counter()
+        picture, stages_ms = self._show(params, time_s)
+
+        return Reenacted(
+            image=picture,
+            state=track.state,
+            confidence=track.confidence,
+            num_faces=track.num_faces,
+            is_calibrating=self._tracker.is_calibrating,
+            stages_ms={
+                "track": 1000.0 * (tracked - began),
+                "transfer": 1000.0 * (transferred - tracked),
+                **stages_ms,
+            },
+        )
+
+    def generate(self, params: FaceParams, time_s: float) -> Image:
+        """Show the target with parameters in its own space: no source, no transfer."""
+        self.warm_up()
+        return self._show(params, time_s)[0]
+
+    def apply(self, settings: ReenactSettings) -> None:
+        """Use other settings from the next frame on."""
+        self._settings = settings
+        self._transfer.apply(settings.transfer)
+        if self._tracker is not None:
+            self._tracker.apply(settings.smoothing)
+
+    def calibrate(self) -> None:
+        """Start to measure the source's face at rest; it takes about a second of frames."""
+        self.warm_up()
+        assert self._tracker is not None
+        self._tracker.calibrate()
+
+    def reset(self) -> None:
+        """Forget the source: identity, face at rest, and the window."""
+        if self._tracker is not None:
+            self._tracker.reset()
+        if self._portrait is not None:
+            self._portrait.reset()
+
+    def close(self) -> None:
+        """Free networks and engine."""
+        if self._portrait is not None:
+            self._portrait.close()
+            self._portrait = None
+        if self._tracker is not None:
+            self._tracker.close()
+            self._tracker = None
+
+    def _show(self, params: FaceParams, time_s: float) -> tuple[Image, dict[str, float]]:
+        assert self._portrait is not None
+        picture = self._portrait.show(params, time_s)
+        return picture, self._portrait.stages_ms

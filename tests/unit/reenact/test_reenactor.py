@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from capture.smoothing import SmoothingSettings
+from reenact import reenactor as reenactor_module
+from reenact.actor import Actor, ActorError
+from reenact.portrait import Portrait
+from reenact.reenactor import Reenactor, ReenactSettings
+from reenact.transfer import TransferSettings
+from tests.unit.reenact.make import FakeTracker, make_actor
+
+
+@pytest.fixture(scope="module")
+def actor(tmp_path_factory: pytest.TempPathFactory) -> Actor:
+    return make_actor(tmp_path_factory.mktemp("actors"))
+
+
+@pytest.fixture
+def reenactor(actor: Actor, monkeypatch: pytest.MonkeyPatch) -> Reenactor:
+    monkeypatch.setattr(reenactor_module, "Tracker", FakeTracker)
+    return Reenactor(actor, engine="torch")
+
+
+def frame(yaw: float) -> NDArray[Any]:
+    return np.full((48, 64, 3), round(yaw * 100), np.uint8)
+
+
+def tracker_of(reenactor: Reenactor) -> FakeTracker:
+    return cast(FakeTracker, reenactor._tracker)
+
+
+def test_a_frame_goes_the_whole_way_and_every_stage_is_timed(reenactor: Reenactor) -> None:
+    result = reenactor.process(frame(0.2), 1.0)
+    assert result.image.shape == (128, 128, 3)
+    assert result.image.dtype == np.uint8
+    assert (result.state, result.confidence, result.num_faces, result.is_calibrating) == ("tracked", 0.9, 1, False)
+    assert list(result.stages_ms) == ["track", "transfer", "render", "generate"]
+    assert all(value > 0 for value in result.stages_ms.values())
+    assert reenactor.engine_name == "torch"
+    assert reenactor.engine_reason == "torch in fp32: asked for"
+    reenactor.close()
+
+
+def test_no_face_is_a_picture_of_the_target_at_rest(reenactor: Reenactor, actor: Actor) -> None:
+    result = reenactor.process(frame(0.0), 1.0)
+    assert (result.state, result.num_faces) == ("absent", 0)
+    reenactor.reset()
+    np.testing.assert_array_equal(result.image, reenactor.generate(actor.target.neutral, 1.0))
+
+
+def test_the_target_follows_and_settings_change_how(reenactor: Reenactor) -> None:
+    def shown(settings: TransferSettings) -> NDArray[Any]:
+        reenactor.apply(ReenactSettings(transfer=settings))
+        reenactor.reset()
+        return reenactor.process(frame(0.3), 0.0).image.astype(int)
+
+    rest = shown(TransferSettings(rotation_gain=0.0))
+    turned = shown(TransferSettings())
+    mirrored = shown(TransferSettings(is_mirrored=True))
+    assert np.abs(turned - rest).max() > 20
+    assert np.abs(turned - mirrored).max() > 20
+
+
+def test_smoothing_reaches_the_tracker_before_and_after_warm_up(actor: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reenactor_module, "Tracker", FakeTracker)
+    calm, quick = SmoothingSettings(min_cutoff_hz=0.5), SmoothingSettings(min_cutoff_hz=20.0)
+    reenactor = Reenactor(actor, engine="torch")
+    reenactor.apply(ReenactSettings(smoothing=calm))
+    reenactor.warm_up()
+    assert tracker_of(reenactor).settings == calm
+    reenactor.apply(ReenactSettings(smoothing=quick))
+    assert tracker_of(reenactor).settings == quick
+
+
+def test_calibration_reset_and_close_reach_the_tracker(reenactor: Reenactor) -> None:
+    reenactor.calibrate()
+    tracker = tracker_of(reenactor)
+    assert reenactor.process(frame(0.1), 0.0).is_calibrating
+    resets = tracker.num_resets
+    reenactor.reset()
+    assert tracker.num_resets == resets + 1
+    reenactor.close()
+    assert tracker.is_closed
+    assert reenactor.engine_name == ""
+
+
+def test_pictures_are_the_callers_own(reenactor: Reenactor) -> None:
+    first = reenactor.process(frame(0.1), 0.0).image
+    before = first.copy()
+    reenactor.process(frame(0.6), 0.033)
+    np.testing.assert_array_equal(first, before)
+
+
+def test_a_gap_in_time_starts_the_window_anew(actor: Actor) -> None:
+    portrait, neutral = Portrait(actor, engine="torch"), actor.target.neutral
+    turned = neutral.replace(rotation=neutral.rotation + np.float32(0.3))
+    expected = portrait.show(turned, 0.0)
+    portrait.reset()
+    for index in range(12):
+        portrait.show(neutral, index / 30)
+    followed = portrait.show(turned, 12 / 30)
+    after_gap = portrait.show(turned, 60.0)
+    assert np.abs(followed.astype(int) - expected).max() > 1
+    np.testing.assert_array_equal(after_gap, expected)
+
+
+def test_damage_after_listing_is_found_at_warm_up(tmp_path: Path) -> None:
+    actor = make_actor(tmp_path)
+    (actor.folder / "generator.safetensors").write_bytes(b"nothing")
+    with pytest.raises(ActorError, match="was changed or damaged"):
+        Reenactor(actor, engine="torch").warm_up()
