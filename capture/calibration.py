@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Generator
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from capture.fitting import FREE_NAMES, Fit, Fitter
 from capture.landmarks import Landmarks
-from models.camera import Camera
+from models.camera import Camera, rotation_matrix
 
 Array = NDArray[np.float64]
 
 ASKED_S = 1.0
 """How long a neutral face is watched that a person was asked to show."""
 UNASKED_S = (1.0, 2.0, 4.0, 8.0)
-"""Unasked, the first of these gives pose, gaze, brows and lids; the mouth is improved: one that talks closes in the end."""
+"""Unasked, the first of these gives pose; the others improve the rest: a mouth that talks closes, eyes that blink open."""
 MIN_FRAMES = 3
 """A slow camera is watched until it gave as many frames."""
 MIN_INTERVAL_S = 0.06
@@ -25,13 +26,19 @@ KEPT_FRAMES = 6
 """Frames that a measurement is made of."""
 CLOSED_SHARE = 0.3
 """Unasked, this share of the frames, those with the mouth most closed, shows the mouth at rest."""
-BLINK = 0.35
-"""Frames in which a lid is further down than usual by this weight do not show rest."""
+OPEN_SHARE = (0.5, 0.9)
+"""Unasked, frames with the eyes as open as between these quantiles show lids and brows at rest."""
+MIN_OPENNESS = 0.17
+"""Lid gap over eye width below which eyes are not open: they say nothing of rest."""
+MAX_GAZE_RAD = np.deg2rad(10.0)
+MAX_ROTATION_RAD = np.deg2rad([10.0, 12.0, 6.0])
+"""Someone at a camera faces it: unasked, a face that starts further turned (yaw, pitch, roll) is not at rest."""
 CLOSED_GAP_M = 0.002
 """Gap that the detector sees between closed lips."""
 UPPER_LIP, LOWER_LIP = 13, 14
+LIDS = ((159, 145), (158, 153), (160, 144), (386, 374), (385, 380), (387, 373))
+EYE_CORNERS = ((33, 133), (362, 263))
 
-_BLINKS = [FREE_NAMES.index("eyeBlinkLeft"), FREE_NAMES.index("eyeBlinkRight")]
 _JAW_OPEN = FREE_NAMES.index("jawOpen")
 
 
@@ -53,6 +60,9 @@ class _Frame:
     camera: Camera
     fit: Fit
     gap_m: float
+    """Between the lips."""
+    openness: float
+    """Between the lids, over the eyes' width."""
 
 
 class Calibration:
@@ -65,6 +75,7 @@ class Calibration:
         self._frames: list[_Frame] = []
         self._first: list[_Frame] = []
         self._closed: list[_Frame] = []
+        self._open: list[_Frame] = []
         self._start_s: float | None = None
         self._last_s = -np.inf
 
@@ -84,38 +95,63 @@ class Calibration:
             return False
         self._start_s = time_s if self._start_s is None else self._start_s
         self._last_s = time_s
-        across = landmarks.points_px[UPPER_LIP] - landmarks.points_px[LOWER_LIP]
-        gap_m = float(np.linalg.norm(across)) * float(-fit.translation[2]) / camera.focal_px
-        self._frames.append(_Frame(landmarks, camera, fit, gap_m))
+        gap_m = _mean_distance(landmarks, ((UPPER_LIP, LOWER_LIP),)) * float(-fit.translation[2]) / camera.focal_px
+        openness = _mean_distance(landmarks, LIDS) / max(_mean_distance(landmarks, EYE_CORNERS), 1.0)
+        self._frames.append(_Frame(landmarks, camera, fit, gap_m, openness))
         if time_s - self._start_s < self._dues[0] or len(self._frames) < MIN_FRAMES:
             return False
         self._dues = [due for due in self._dues if due > time_s - self._start_s]
-        usable = _without_blinks(self._frames)
-        self._first = self._first or _spread(usable)
-        self._closed = _spread(_with_mouth_closed(usable))
+        self._first = self._first or _spread(self._frames)
+        if not self.is_asked:
+            self._closed = _spread(_with_mouth_closed(self._frames))
+            self._open = self._open or _spread(_with_eyes_open(self._frames))
         if self.is_complete:
             self._frames.clear()
         return True
 
     def usual(self) -> Fit:
         """Give the median of what was seen so far, for the time before the first measurement. Needs one frame."""
-        frames = self._frames or self._first
-        return _median_fit([frame.fit for frame in frames])
+        usual = _median_fit([frame.fit for frame in self._frames or self._first])
+        return usual if self.is_asked else _plausible(usual, usual.gaze)
 
-    def measure(self, bench: Fitter, identity: Array) -> Rest:
-        """Measure the face at rest for an identity `[80]`. `bench` is a fitter to work with; its state is overwritten."""
+    def measure(self, bench: Fitter, identity: Array) -> Generator[None, None, Rest]:
+        """Measure the face at rest for an identity `[80]`, one fit at each step, so that no frame waits for all of it.
+
+        `bench` is a fitter to work with; its state is overwritten.
+        """
         bench.set_identity(identity, np.zeros_like(bench.offsets))
-        offsets, weights = self._offsets(bench, self._first)
-        if not self.is_asked:
-            of_mouth, weights = self._offsets(bench, self._closed)
-            offsets = np.where(_moves_with_mouth(bench)[:, None], of_mouth, offsets)
+        if self.is_asked:
+            offsets, weights = yield from self._offsets(bench, self._first)
+        else:
+            offsets, weights = yield from self._unasked_offsets(bench)
         bench.set_identity(identity, offsets)
         bench.reset()
-        # Pose and gaze of the first second, as the offsets make them: a later rest would shift everything shown since.
-        fits = [bench.fit(f.landmarks.points_px, f.camera, f.landmarks.depth_px) for f in self._first]
-        return Rest(offsets, weights, _median_fit(fits))
+        # Pose as it was in the first second, as the offsets make it: a later one would shift everything shown since.
+        usual = _median_fit((yield from self._refit(bench, self._first)))
+        if self.is_asked:
+            return Rest(offsets, weights, usual)
+        gaze = [fit.gaze for fit in (yield from self._refit(bench, self._open))]
+        return Rest(offsets, weights, _plausible(usual, np.median(gaze, axis=0) if gaze else np.zeros((2, 2))))
 
-    def _offsets(self, bench: Fitter, frames: list[_Frame]) -> tuple[Array, Array]:
+    @staticmethod
+    def _refit(bench: Fitter, frames: list[_Frame], weights: Array | None = None) -> Generator[None, None, list[Fit]]:
+        fits = []
+        for frame in frames:
+            points, depth = frame.landmarks.points_px, frame.landmarks.depth_px
+            fits.append(bench.fit(points, frame.camera, depth, frozen_expression=weights))
+            yield
+        return fits
+
+    def _unasked_offsets(self, bench: Fitter) -> Generator[None, None, tuple[Array, Array]]:
+        """Measure each part of the face on the frames that show it at rest."""
+        mouth, eyes = _parts(bench)
+        of_mouth, weights = yield from self._offsets(bench, self._closed)
+        of_face, _ = yield from self._offsets(bench, self._open or self._first)
+        if not self._open:  # eyes shut all the time: take the model's
+            of_face[eyes] = 0.0
+        return np.where(mouth[:, None], of_mouth, of_face), weights
+
+    def _offsets(self, bench: Fitter, frames: list[_Frame]) -> Generator[None, None, tuple[Array, Array]]:
         """Measure offsets `[478, 3]` on frames that show rest, and the weights `[43]` that they show beside it."""
         weights = np.zeros(len(FREE_NAMES))
         if not self.is_asked:
@@ -123,17 +159,11 @@ class Calibration:
             jaw = bench.landmarks.expression_basis[_JAW_OPEN]
             weights[_JAW_OPEN] = min(gap_m / float(np.linalg.norm(jaw[UPPER_LIP] - jaw[LOWER_LIP])), 1.0)
         bench.reset()
-        residuals = []
-        for frame in frames:
-            points = frame.landmarks.points_px
-            fit = bench.fit(points, frame.camera, frame.landmarks.depth_px, frozen_expression=weights)
-            residuals.append(bench.residual(points, frame.camera, fit))
+        fits = yield from self._refit(bench, frames, weights)
+        residuals = [
+            bench.residual(frame.landmarks.points_px, frame.camera, fit) for frame, fit in zip(frames, fits, strict=True)
+        ]
         return np.median(residuals, axis=0), weights
-
-
-def _without_blinks(frames: list[_Frame]) -> list[_Frame]:
-    blinks = np.array([frame.fit.weights[_BLINKS].max() for frame in frames])
-    return [frame for frame, blink in zip(frames, blinks, strict=True) if blink <= np.median(blinks) + BLINK]
 
 
 def _with_mouth_closed(frames: list[_Frame]) -> list[_Frame]:
@@ -141,17 +171,36 @@ def _with_mouth_closed(frames: list[_Frame]) -> list[_Frame]:
     return [frame for frame in frames if frame.gap_m <= limit]
 
 
+def _with_eyes_open(frames: list[_Frame]) -> list[_Frame]:
+    low, high = np.quantile([frame.openness for frame in frames], OPEN_SHARE)
+    return [frame for frame in frames if max(low, MIN_OPENNESS) <= frame.openness <= max(high, MIN_OPENNESS)]
+
+
 def _spread(frames: list[_Frame]) -> list[_Frame]:
+    if not frames:
+        return []
     chosen = np.unique(np.linspace(0, len(frames) - 1, KEPT_FRAMES).round().astype(int))
     return [frames[index] for index in chosen]
 
 
-def _moves_with_mouth(bench: Fitter) -> NDArray[np.bool_]:
-    """Tell the landmarks `[478]` that jaw and lips move more than brows and lids do."""
+def _parts(bench: Fitter) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Tell the landmarks `[478]` that jaw and lips move most, and those that brows and lids move most."""
     size = np.linalg.norm(bench.landmarks.expression_basis, axis=-1)
-    of_mouth = np.array([name.startswith(("jaw", "mouth")) for name in FREE_NAMES])
-    of_eyes = np.array([name.startswith(("brow", "eye")) for name in FREE_NAMES])
-    return np.asarray(size[of_mouth].max(0) > size[of_eyes].max(0))
+    by_mouth = size[[name.startswith(("jaw", "mouth")) for name in FREE_NAMES]].max(0)
+    by_eyes = size[[name.startswith(("brow", "eye")) for name in FREE_NAMES]].max(0)
+    return by_mouth > by_eyes, by_eyes >= by_mouth
+
+
+def _mean_distance(landmarks: Landmarks, pairs: tuple[tuple[int, int], ...]) -> float:
+    first, second = np.array(pairs).T
+    return float(np.linalg.norm(landmarks.points_px[first] - landmarks.points_px[second], axis=1).mean())
+
+
+def _plausible(fit: Fit, gaze: Array) -> Fit:
+    """Bring a rest that nobody asked for to what someone at a camera shows."""
+    angles = np.clip(fit.angles, -MAX_ROTATION_RAD, MAX_ROTATION_RAD)
+    rotation = rotation_matrix(angles).astype(np.float64)
+    return replace(fit, rotation=rotation, gaze=np.clip(gaze, -MAX_GAZE_RAD, MAX_GAZE_RAD))
 
 
 def _median_fit(fits: list[Fit]) -> Fit:

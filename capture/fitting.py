@@ -59,11 +59,11 @@ SENSOR_M = 0.0007
 """Noise of a landmark from one frame to the next, at the head."""
 HUBER_M = 0.006
 """Landmarks further off than this, behind a hand for instance, pull no harder."""
-DEPTH_SAY = np.array([0.6, 0.4, 0.1])
-"""Say of the detector's depth in pitch, yaw and roll, the rest being the landmarks': the best mix on known heads."""
+DEPTH_SAY = np.array([0.65, 0.6, 0.15])
+"""Say of the detector's depth in pitch, yaw and roll, the rest being the landmarks': near the best mix on known heads."""
 DEPTH_MEMORY = 300
 """Frames over which the depth's lasting error is learned."""
-ITERATIONS = 3
+ITERATIONS = 2
 COLD_ITERATIONS = 12
 
 

@@ -15,7 +15,7 @@ CLOSED_WEIGHT = 1e-3
 """Share that remains of an iris's weight behind closed lids, where the detector invents one."""
 
 
-@numba.njit(cache=True, error_model="numpy", boundscheck=False)
+@numba.njit(cache=True, error_model="numpy", boundscheck=False, fastmath={"contract", "arcp", "nsz", "reassoc"})
 def accumulate(
     observed: Array,  # [478, 2] rays: x / depth, y / depth
     precision: Array,  # [478] 1 / m^2

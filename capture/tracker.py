@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from capture.binding import LandmarkBinding
-from capture.calibration import Calibration
 from capture.fitting import Fit, Fitter
-from capture.identity import IdentityEstimator
 from capture.landmarks import LandmarkDetector, Landmarks
 from capture.lids import lid_weights
+from capture.person import EASE_S, Person
 from capture.rotation import blend_rotations
 from capture.smoothing import FaceSmoother, SmoothingSettings
 from models.camera import Camera, rotation_angles, rotation_matrix
@@ -29,8 +28,6 @@ RETURN_S = 0.15
 """A face that returns elsewhere is blended in over this long."""
 FORGET_S = 0.2
 """After a longer gap a face is fitted from scratch."""
-EASE_S = 0.4
-"""Time constant at which a new identity and a new neutral are taken over, so that learning makes no jump."""
 GOOD_ERROR_M, BAD_ERROR_M = 0.002, 0.008
 """Fitting errors of full and of no confidence."""
 
@@ -62,18 +59,13 @@ class Tracker:
         binding = LandmarkBinding.load()
         self._detector = LandmarkDetector()
         self._fitter = Fitter(model, binding)
-        self._bench = Fitter(model, binding)  # measures offsets beside the running fit
-        self._identity = IdentityEstimator(self._fitter)
+        self._person = Person(self._fitter, Fitter(model, binding))
         self._smoother = FaceSmoother(settings or SmoothingSettings())
         self._start()
 
     def _start(self) -> None:
         rest = FaceParams.neutral()
-        self._calibration: Calibration | None = Calibration(is_asked=False)
-        self._measured: Calibration | None = None
-        self._target_offsets = np.zeros_like(self._fitter.offsets)
-        self._neutral = self._target_neutral = rest
-        self._has_neutral = False
+        self._neutral = rest
         self._shown = self._gap_from = rest
         self._last_s: float | None = None
         self._seen_s: float | None = None
@@ -101,7 +93,8 @@ class Tracker:
         first = self._seen_s is None
         self._seen_s = time_s
         fit = self._fitter.fit(points_px, camera, found.depth_px)
-        self._learn(found, camera, fit, time_s, elapsed_s)
+        self._person.learn(found, camera, fit, time_s, elapsed_s)
+        self._ease_neutral(0.0 if first else elapsed_s)
         params = self._smoother(self._params(fit), time_s)
         if not first:  # nothing was shown before the first face, so that there is nothing to blend from
             share = min((time_s - self._return_s + elapsed_s) / RETURN_S, 1.0)
@@ -113,11 +106,11 @@ class Tracker:
     @property
     def is_calibrating(self) -> bool:
         """Whether a neutral pose that was asked for is being watched."""
-        return self._calibration is not None and self._calibration.is_asked
+        return self._person.is_calibrating
 
     def calibrate(self) -> None:
         """Take the next second of the face, whatever it shows, for its neutral pose and expression."""
-        self._calibration = Calibration(is_asked=True)
+        self._person.calibrate()
 
     def apply(self, settings: SmoothingSettings) -> None:
         """Smooth with other settings from the next frame on."""
@@ -126,8 +119,7 @@ class Tracker:
     def reset(self) -> None:
         """Forget the person: identity, neutral pose and the past."""
         self._detector.reset()
-        self._fitter.forget_person()
-        self._identity.reset()
+        self._person.reset()
         self._smoother.reset()
         self._start()
 
@@ -143,41 +135,18 @@ class Tracker:
 
     def _params(self, fit: Fit) -> FaceParams:
         return FaceParams.neutral().replace(
-            identity=self._identity.target.astype(np.float32),
+            identity=self._person.identity.astype(np.float32),
             expression=lid_weights(fit.expression),
             rotation=fit.angles,
             translation=fit.translation.astype(np.float32),
             gaze=fit.gaze.astype(np.float32),
         )
 
-    def _learn(self, found: Landmarks, camera: Camera, fit: Fit, time_s: float, elapsed_s: float) -> None:
-        """Let the frame tell who this is and how they look at rest, and ease towards what is known."""
-        has_news = self._identity.update(found.points_px, camera, fit, time_s)
-        running = self._calibration
-        if running is not None:
-            if running.add(found, camera, fit, time_s):
-                self._measured, has_news = running, True
-            elif self._measured is None:
-                self._target_neutral = self._params(running.usual())
-            if running.is_complete:
-                self._calibration = None
-        if self._measured is not None and has_news:
-            rest = self._measured.measure(self._bench, self._identity.target)
-            self._target_offsets = rest.offsets
-            self._target_neutral = self._params(replace(rest.fit, weights=rest.weights))
-        if not self._has_neutral:
-            self._neutral, self._has_neutral = self._target_neutral, True
-        share = float(1.0 - np.exp(-elapsed_s / EASE_S))
-        self._neutral = _blend(self._neutral, self._target_neutral, share)
-        self._ease_face(share)
-
-    def _ease_face(self, share: float) -> None:
-        """Bring the fitter's face at rest closer to the newest estimate, so that no update shows as a jump."""
-        fitter = self._fitter
-        identity = self._identity.target - fitter.identity
-        offsets = self._target_offsets - fitter.offsets
-        if max(np.abs(identity).max(), 1e3 * np.abs(offsets).max()) > 1e-3:
-            fitter.set_identity(fitter.identity + share * identity, fitter.offsets + share * offsets)
+    def _ease_neutral(self, elapsed_s: float) -> None:
+        assert self._person.neutral is not None  # learning precedes
+        target = self._params(self._person.neutral)
+        share = 1.0 - float(np.exp(-elapsed_s / EASE_S)) if elapsed_s > 0.0 else 1.0
+        self._neutral = _blend(self._neutral, target, share)
 
     def _without_face(self, time_s: float) -> Track:
         absent_s = np.inf if self._seen_s is None else time_s - self._seen_s

@@ -1,0 +1,107 @@
+"""What is learned of the person in front of the camera while they are tracked: their face, and how it looks at rest."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from capture.calibration import Calibration, Rest
+from capture.fitting import Fit, Fitter
+from capture.identity import IdentityEstimator
+from capture.landmarks import Landmarks
+from models.camera import Camera
+
+Array = NDArray[np.float64]
+
+EASE_S = 0.4
+"""Time constant at which a new estimate is taken over, so that learning makes no jump."""
+FITS_PER_S = 60.0
+"""Fits that a measurement of the rest may take beside the running one."""
+
+
+class Person:
+    """Keep the fitter's face that of the person: identity and offsets in the fitter, the rest in `neutral`."""
+
+    def __init__(self, fitter: Fitter, bench: Fitter) -> None:
+        """`fitter` fits the frames; `bench` is a second one, to measure beside it."""
+        self._fitter = fitter
+        self._bench = bench
+        self._identity = IdentityEstimator(fitter)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the person: back to the average face, and watch for its rest."""
+        self._identity.reset()
+        self._fitter.forget_person()
+        self._watched: Calibration | None = Calibration(is_asked=False)
+        self._measured: Calibration | None = None
+        self._measuring: Generator[None, None, Rest] | None = None
+        self._measuring_identity = self._identity.target
+        self._has_news = self._is_asked = False
+        self._target = (self._identity.target, np.zeros_like(self._fitter.offsets))
+        self.neutral: Fit | None = None
+        """Newest estimate of the person at rest; None before the first frame."""
+
+    def calibrate(self) -> None:
+        """Take the next second of the face, whatever it shows, for its rest."""
+        self._watched = Calibration(is_asked=True)
+        self._is_asked = True
+
+    @property
+    def is_calibrating(self) -> bool:
+        """Whether a rest that was asked for is being watched or measured."""
+        return self._is_asked
+
+    @property
+    def identity(self) -> Array:
+        """`[80]` alpha as used in fitting."""
+        return self._fitter.identity
+
+    def learn(self, found: Landmarks, camera: Camera, fit: Fit, time_s: float, elapsed_s: float) -> None:
+        """Hear one fitted frame, `elapsed_s` after the last one."""
+        self._has_news |= self._identity.update(found.points_px, camera, fit, time_s)
+        self._watch(found, camera, fit, time_s)
+        if self._measured is None:
+            self._target = (self._identity.target, self._target[1])
+        else:
+            self._measure(self._measured, max(round(FITS_PER_S * min(elapsed_s, 0.5)), 1))
+        self._ease(float(1.0 - np.exp(-elapsed_s / EASE_S)))
+
+    def _watch(self, found: Landmarks, camera: Camera, fit: Fit, time_s: float) -> None:
+        watched = self._watched
+        if watched is None:
+            return
+        if watched.add(found, camera, fit, time_s):
+            self._measured, self._has_news = watched, True
+            self._measuring = None if watched.is_asked else self._measuring  # the former rest is of no more interest
+        elif self._measured is None:
+            self.neutral = watched.usual()
+        if watched.is_complete:
+            self._watched = None
+
+    def _measure(self, calibration: Calibration, steps: int) -> None:
+        """Take some steps of a measurement; identity and the offsets from it are taken over together."""
+        if self._measuring is None:
+            if not self._has_news:
+                return
+            self._has_news = False
+            self._measuring_identity = self._identity.target
+            self._measuring = calibration.measure(self._bench, self._measuring_identity)
+        try:
+            for _ in range(steps):
+                next(self._measuring)
+        except StopIteration as finished:
+            rest: Rest = finished.value
+            self._target = (self._measuring_identity, rest.offsets)
+            self.neutral = replace(rest.fit, weights=rest.weights)
+            self._measuring = None
+            self._is_asked = self._is_asked and not calibration.is_asked
+
+    def _ease(self, share: float) -> None:
+        fitter = self._fitter
+        identity, offsets = self._target[0] - fitter.identity, self._target[1] - fitter.offsets
+        if max(np.abs(identity).max(), 1e3 * np.abs(offsets).max()) > 1e-3:
+            fitter.set_identity(fitter.identity + share * identity, fitter.offsets + share * offsets)
