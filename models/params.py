@@ -110,9 +110,7 @@ class FaceParams:
     def pack(self) -> Array:
         """Concatenate all fields to `[..., PACKED_SIZE]` float32."""
         batch = self.identity.shape[:-1]
-        return np.concatenate(
-            [getattr(self, name).reshape(*batch, -1) for name in _SHAPES], axis=-1, dtype=np.float32
-        )
+        return np.concatenate([getattr(self, name).reshape(*batch, -1) for name in _SHAPES], axis=-1, dtype=np.float32)
 
     def replace(self, **changes: Array) -> FaceParams:
         """Copy with some fields replaced."""

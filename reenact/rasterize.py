@@ -91,12 +91,8 @@ class Rasterizer:
         self._depth.fill(0.0)
         self.face.fill(-1)
         inverse = np.where(depth_m > NEAR_M, 1.0 / np.maximum(depth_m, NEAR_M), -1.0).astype(np.float32)
-        _fill(
-            np.ascontiguousarray(pixels, np.float32), inverse, self._triangles, self._depth, self.face, self.weights
-        )
+        _fill(np.ascontiguousarray(pixels, np.float32), inverse, self._triangles, self._depth, self.face, self.weights)
 
     def interpolate(self, attributes: Array, output: Array) -> None:
         """Write vertex `attributes [V, C]` into `output [C, H, W]` where a triangle was drawn; leave the rest alone."""
-        _interpolate(
-            np.ascontiguousarray(attributes, np.float32), self._triangles, self.face, self.weights, output
-        )
+        _interpolate(np.ascontiguousarray(attributes, np.float32), self._triangles, self.face, self.weights, output)

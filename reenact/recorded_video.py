@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from capture.landmarks import LandmarkDetector, Landmarks
 from capture.progress import Progress
 from capture.tracker import Tracker
 from models.camera import Camera
@@ -39,7 +40,7 @@ class _Pass:
     """What the first pass saw."""
 
     times_s: list[float]
-    points: list[Array | None]
+    found: list[Landmarks | None]
     width: int
     height: int
 
@@ -50,15 +51,18 @@ def read_video(path: Path, model: FaceModel, work: Path) -> Recording:
     Raises `ValueError` with what to do about it where the video will not do, `VideoError` where it cannot be read.
     """
     info = probe(path)
+    seen = _detect(path, info.num_frames)
+    found = [landmarks.points_px for landmarks in seen.found if landmarks is not None]
+    _check(path, seen, found)
+    camera = Camera.webcam(seen.width, seen.height)
     with Tracker(model=model) as tracker:
-        seen = _detect(path, tracker, info.num_frames)
-        found = [points for points in seen.points if points is not None]
-        _check(path, seen, found)
-        camera = Camera.webcam(seen.width, seen.height)
-        tracks = []
+        for landmarks, time_s in zip(seen.found, seen.times_s, strict=True):
+            tracker.process_landmarks(landmarks, time_s, camera)
         shift_s = seen.times_s[-1] + 10.0  # later than all of the first pass: time must not run backwards
-        for points, time_s in zip(seen.points, seen.times_s, strict=True):
-            tracks.append(tracker.process_landmarks(points, shift_s + time_s, camera))
+        tracks = [
+            tracker.process_landmarks(landmarks, shift_s + time_s, camera)
+            for landmarks, time_s in zip(seen.found, seen.times_s, strict=True)
+        ]
     identity = tracks[-1].params.identity
     params = FaceParams.stack([track.params.replace(identity=identity) for track in tracks])
     left, top, side = _square(found, seen.width, seen.height)
@@ -78,26 +82,26 @@ def read_video(path: Path, model: FaceModel, work: Path) -> Recording:
     )
 
 
-def _detect(path: Path, tracker: Tracker, frames: int) -> _Pass:
+def _detect(path: Path, frames: int) -> _Pass:
     times_s: list[float] = []
-    points: list[Array | None] = []
+    found: list[Landmarks | None] = []
     width = height = 0
-    with Progress(frames, "tracking") as progress:
+    with LandmarkDetector() as detector, Progress(frames, "tracking") as progress:
         for frame in read_video_frames(path):
             height, width = frame.image.shape[:2]
             times_s.append(frame.time_s)
-            points.append(tracker.process(frame.image, frame.time_s).landmarks_px)
+            found.append(detector.detect(frame.image))
             progress.advance()
-    return _Pass(times_s, points, width, height)
+    return _Pass(times_s, found, width, height)
 
 
 def _check(path: Path, seen: _Pass, found: list[Array]) -> None:
     """Refuse a video that will not do."""
-    if len(seen.points) < MIN_FRAMES:
+    if len(seen.found) < MIN_FRAMES:
         raise ValueError(
-            f"{path.name} has {len(seen.points)} frames, and {MIN_FRAMES} are needed: record a minute or two."
+            f"{path.name} has {len(seen.found)} frames, and {MIN_FRAMES} are needed: record a minute or two."
         )
-    share = len(found) / len(seen.points)
+    share = len(found) / len(seen.found)
     if share < MIN_FACE_SHARE:
         raise ValueError(
             f"{path.name} shows a face in {100 * share:.0f} % of its frames, and {100 * MIN_FACE_SHARE:.0f} % are"

@@ -202,7 +202,7 @@ def check_engines(actor: str) -> Iterator[Finding]:
     """Time the actor's network on every engine."""
     from reenact.actor import Actor
     from reenact.engines.engine import EngineError
-    from reenact.engines.select import ENGINES, make_engine, refusal, time_engine
+    from reenact.engines.select import ENGINES, make_engine, refusal, time_engines
 
     generator = Actor.load(actor).load_generator()
     has_any = False
@@ -215,7 +215,7 @@ def check_engines(actor: str) -> Iterator[Finding]:
             except EngineError as error:
                 yield Finding(section="engines", name=f"{name} {precision}", is_ok=False, text=str(error))
                 continue
-            step_ms = time_engine(engine, generator.config)
+            (step_ms,) = time_engines([engine], generator.config)
             engine.close()
             has_any = True
             text = f"{step_ms:.1f} ms a frame at {generator.config.resolution} x {generator.config.resolution}"
