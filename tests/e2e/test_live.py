@@ -1,0 +1,73 @@
+"""The main job in a real browser: a real face at the camera, milo at the output, and the one follows the other.
+
+Figures of speed depend on what else the machine does: `make bench` measures them. Here they must only not collapse.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.clips import camera_file, clip_path
+from tests.e2e.live import LiveRun, following, run_live
+
+pytestmark = pytest.mark.browser
+
+LIVE_S = 25.0
+RECORD_S = 20.0
+CAMERA_SIZE = (640, 360)
+
+FOLLOWS = {
+    "yaw": 0.93,
+    "pitch": 0.90,
+    "roll": 0.93,
+    "mouth_opening": 0.88,
+    "eye_opening": 0.80,
+    "gaze_horizontal": 0.65,
+    "mouth_width": 0.65,
+}
+"""Least correlation of the output with the source; a bare echo reaches 0.95 to 0.99."""
+MIN_FPS = 15.0
+MAX_MEMORY_GROWTH = 1.05
+
+
+@pytest.fixture(scope="module")
+def run(chromium_path: str, tmp_path_factory: pytest.TempPathFactory) -> LiveRun:
+    camera = camera_file(clip_path(), size=CAMERA_SIZE)
+    return run_live(camera, tmp_path_factory.mktemp("live"), chromium_path, seconds=LIVE_S, record_s=RECORD_S)
+
+
+def test_it_is_live_and_stays_so(run: LiveRun) -> None:
+    assert {snapshot["page_state"] for snapshot in run.stats} == {"live"}
+    assert run.median("fps_decoded") >= MIN_FPS
+    assert all(snapshot["resolution"]["output"] == "256x256" for snapshot in run.stats)
+    stages = run.stats[-1]["stages_ms"]
+    assert {"decode", "queue", "track", "transfer", "render", "generate", "encode"} <= set(stages)
+    assert all(value > 0 for value in stages.values())
+
+
+def test_nothing_complains(run: LiveRun) -> None:
+    assert run.console == []
+    assert "Traceback" not in run.server_log
+    assert " ERROR " not in run.server_log
+    assert run.exit_code == 0
+
+
+def test_memory_is_flat(run: LiveRun) -> None:
+    third = len(run.memory_mib) // 3
+    assert np.median(run.memory_mib[-third:]) < MAX_MEMORY_GROWTH * np.median(run.memory_mib[:third])
+
+
+def test_the_output_follows_the_source(run: LiveRun) -> None:
+    found, face_share = following(run)
+    assert face_share >= 0.99
+    low = {name: found[name].correlation for name, least in FOLLOWS.items() if found[name].correlation < least}
+    assert not low, f"follows too loosely: {low} (all: {found})"
+
+
+def test_the_output_is_the_target_and_not_the_source(run: LiveRun) -> None:
+    """Milo's background is the same grey-blue in every frame; the source's is not."""
+    corners = np.stack([image[8:40, 8:40].reshape(-1, 3).mean(0) for image in run.output])
+    assert corners.std(0).max() < 3.0
+    camera = np.stack([image[8:40, 8:40].reshape(-1, 3).mean(0) for image in run.camera])
+    assert np.abs(corners.mean(0) - camera.mean(0)).max() > 15.0
