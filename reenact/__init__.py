@@ -1,1 +1,1 @@
-"""`FaceParams` to pixels: transfer, conditioning, window, generation; actor packages, training and offline rendering."""
+"""`FaceParams` to pixels: transfer, conditioning, window, generation; actors, training and offline rendering."""

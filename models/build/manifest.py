@@ -1,6 +1,6 @@
-"""Refresh the hashes of `models/weights/manifest.json`: `python -m models.build.manifest`, after a bake or training.
+"""Refresh the hashes of `models/manifest.json`: `python -m models.build.manifest`, after a bake or training.
 
-The manifest says of every file in `models/weights` how it was made, from what, and under which licence. Those words are
+The manifest says of every weights file below `models` how it was made, from what, and under which licence. Those words are
 written by hand; only the SHA-256 is computed.
 """
 
@@ -10,7 +10,7 @@ import hashlib
 import json
 from pathlib import Path
 
-FOLDER = Path(__file__).resolve().parents[1] / "weights"
+FOLDER = Path(__file__).resolve().parents[1]
 FIELDS = ("file", "sha256", "made_by", "data", "licence")
 
 
@@ -22,7 +22,7 @@ def refresh(folder: Path = FOLDER) -> list[str]:
     manifest = folder / "manifest.json"
     entries = json.loads(manifest.read_text())
     listed = {entry.get("file") for entry in entries}
-    present = {path.name for path in folder.iterdir() if path != manifest}
+    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*.safetensors")}
     if listed != present:
         raise ValueError(f"{manifest}: expected entries for {sorted(present)}, got {sorted(map(str, listed))}")
     changed = []
