@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from reenact.actor import Actor, ActorError
+from tests.benchmark.browser import describe, measure_browser
 from tests.benchmark.measurements import (
     Effort,
     measure_codecs,
@@ -27,6 +28,7 @@ from tests.benchmark.measurements import (
 )
 from tests.benchmark.paired import Row, table
 from tests.clips import clip_path
+from tests.conftest import find_chromium
 
 
 def machine() -> dict[str, object]:
@@ -50,6 +52,9 @@ def main() -> int:
     parser.add_argument("--clip", type=Path, help="video of a face (default: one out of a registry)")
     parser.add_argument("--rounds", type=int, default=12, help="rounds of each comparison (default 12)")
     parser.add_argument("--sizes", default="128,256,384,512", help="resolutions of generation, pixels")
+    parser.add_argument(
+        "--live-seconds", type=float, default=60.0, help="length of the run in a browser; 0 leaves it out"
+    )
     args = parser.parse_args()
     effort = Effort(rounds=args.rounds, engine=args.engine, sizes=tuple(int(size) for size in args.sizes.split(",")))
     described = machine()
@@ -65,11 +70,20 @@ def main() -> int:
         print(f"measuring {name} ...", file=sys.stderr)
         rows.extend(work())
 
+    clip: Path | None = None
+    live: dict[str, object] | None = None
     try:
-        frames = read_clip(args.clip or clip_path())
+        clip = args.clip or clip_path()
+        frames = read_clip(clip)
     except pytest.skip.Exception as skip:
         skipped.append(f"tracking, codecs and the live path: {skip}")
         frames = []
+    chromium = find_chromium()
+    if clip is not None and args.live_seconds > 0 and chromium is not None:
+        print("measuring in a browser ...", file=sys.stderr)
+        live = measure_browser(clip, chromium, seconds=args.live_seconds, record_s=20.0)
+    elif args.live_seconds > 0:
+        skipped.append("the run in a browser: no Chromium, or no clip")
     if frames:
         run("the live path", lambda: measure_live(actor, frames, effort))
         run("tracking", lambda: [measure_tracking(frames, effort)])
@@ -82,9 +96,13 @@ def main() -> int:
     print(table(rows))
     for note in dict.fromkeys(row.note for row in rows if row.note):
         print(f"  {note}")
+    if live is not None:
+        print(describe(live))
     for reason in skipped:
         print(f"not measured: {reason}")
-    print(json.dumps({"machine": described, "rows": [row.to_json() for row in rows], "skipped": skipped}))
+    print(
+        json.dumps({"machine": described, "rows": [row.to_json() for row in rows], "browser": live, "skipped": skipped})
+    )
     return 0
 
 

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import ViewportSize, sync_playwright
 
 from capture.follow import Following, follow_correlation, measure
 from capture.landmarks import LandmarkDetector
@@ -46,7 +46,7 @@ ARGUMENTS = (
     "--disable-sync",
     "--autoplay-policy=no-user-gesture-required",
 )
-VIEWPORT = {"width": 800, "height": 600}
+VIEWPORT: ViewportSize = {"width": 800, "height": 600}
 """Small: without a GPU the browser's drawing takes the cores that the server is measured on."""
 
 RECORD = """
