@@ -59,6 +59,12 @@ SENSOR_M = 0.0007
 """Noise of a landmark from one frame to the next, at the head."""
 HUBER_M = 0.006
 """Landmarks further off than this, behind a hand for instance, pull no harder."""
+SHUT_BLINK = 0.6
+"""Fitted blink at which the eye is shut: see `capture.lids`."""
+HELD_PRECISION = 1.0 / np.deg2rad(4.0) ** 2
+"""How firmly eyes behind shut lids stay where they looked."""
+IRIS_RESPONSE = 0.85
+"""A detected iris moves by this share of the real one's way: it is placed nearer to the eyeball's centre."""
 DEPTH_SAY = np.array([0.65, 0.6, 0.15])
 """Say of the detector's depth in pitch, yaw and roll, the rest being the landmarks': near the best mix on known heads."""
 DEPTH_MEMORY = 300
@@ -125,6 +131,11 @@ class LandmarkModel:
         """`[80, 2, 3]`"""
         self.eye_of_landmark = np.full(COUNT, -1, np.int64)
         self.eye_of_landmark[473:478], self.eye_of_landmark[468:473] = 0, 1
+        for eye in range(2):
+            iris = self.eye_of_landmark == eye
+            center, basis = self.eye_center_mean[eye, 2], self.eye_center_basis[:, eye, 2:]
+            points[iris, 2] = center + IRIS_RESPONSE * (points[iris, 2] - center)
+            self.identity_basis[:, iris, 2] = basis + IRIS_RESPONSE * (self.identity_basis[:, iris, 2] - basis)
 
     @staticmethod
     def _look_basis(expression: Array) -> Array:
@@ -234,6 +245,7 @@ class Fitter:
         iterations = ITERATIONS if self.last is not None else COLD_ITERATIONS
         rotation, translation = start.rotation.copy(), start.translation.copy()
         gaze = np.concatenate([start.gaze.mean(0), start.gaze[0] - start.gaze[1]])
+        started = gaze.copy()
         weights = start.weights.copy() if frozen_expression is None else np.asarray(frozen_expression, np.float64)
         low, high = self._low, self._high
         if frozen_expression is not None:
@@ -243,7 +255,7 @@ class Fitter:
         error = 0.0
         for _ in range(iterations):
             error = self._linearize(observed, rotation, translation, gaze, weights)
-            if turned is not None:
+            if turned is not None and self._depth_count:
                 self._add_rotation_prior(rotation_vector(turned @ rotation.T))
             step = -np.linalg.solve(self._pose_hessian, self._pose_gradient)
             rotation = rotation_from_vector(step[:3]) @ rotation
@@ -251,8 +263,11 @@ class Fitter:
             # Gaze and expression explain what the new pose leaves.
             current = np.concatenate([gaze, weights])
             prior = self._prior_precision[6:]
-            hessian = self._hessian[6:, 6:] + np.diag(prior)
+            held = np.zeros(len(prior))
+            held[:4] = HELD_PRECISION * (1.0 - _openness(weights).mean()) ** 4
+            hessian = self._hessian[6:, 6:] + np.diag(prior + held)
             gradient = self._gradient[6:] + self._hessian[6:, :6] @ step + prior * current
+            gradient[:4] += held[:4] * (gaze - started)
             solution = solve_bounded(hessian, hessian @ current - gradient, low[6:], high[6:], current)
             gaze, weights = solution[:4].copy(), solution[4:].copy()
         both = np.stack([gaze[:2] + gaze[2:] / 2, gaze[:2] - gaze[2:] / 2])
@@ -284,13 +299,16 @@ class Fitter:
 
     def _learn_depth_bias(self, turned: Array, rotation: Array) -> None:
         """Follow the lasting difference between rotation by depth and by landmarks: the person's, not the moment's."""
+        difference = rotation_vector(turned @ rotation.T)
+        if self._depth_count:  # the fit has given in by its share
+            difference /= 1.0 - DEPTH_SAY
         self._depth_count = min(self._depth_count + 1, DEPTH_MEMORY)
-        self._depth_bias = self._depth_bias + rotation_vector(turned @ rotation.T) / self._depth_count
+        self._depth_bias = self._depth_bias + difference / self._depth_count
 
     def _linearize(self, observed: Array, rotation: Array, translation: Array, gaze: Array, weights: Array) -> float:
         """Fill the normal equations at a state; gives the root mean square error in metres at the head."""
         model = self.landmarks
-        openness = 1.0 - weights[_BLINKS]
+        openness = _openness(weights)
         return float(
             accumulate(
                 observed, model.precision, model.pose_precision, model.normals, self.neutral, self.eye_centers, model.eye_of_landmark,
@@ -330,7 +348,7 @@ class Fitter:
         error = np.linalg.norm(residual, axis=1)
         weight = model.precision * np.maximum(facing, MIN_FACING) * np.minimum(1.0, HUBER_M / np.maximum(error, 1e-9))
         for eye in range(2):
-            weight[model.eye_of_landmark == eye] *= max(1.0 - fit.weights[_BLINKS[eye]], CLOSED_WEIGHT)
+            weight[model.eye_of_landmark == eye] *= max(_openness(fit.weights)[eye], CLOSED_WEIGHT)
 
         def seen(moves: Array) -> Array:  # [n, 478, 3] view frame -> [n, R]
             return np.asarray((moves[..., :2] + rays * moves[..., 2:]).reshape(len(moves), -1))
@@ -372,6 +390,11 @@ class Fitter:
         center = seen.mean(0) * depth - rest[:, :2].mean(0)
         translation = np.array([center[0], center[1], -depth - rest[:, 2].mean()])
         return Fit(np.eye(3), translation, np.zeros((2, 2)), np.zeros(len(FREE)), 0.0)
+
+
+def _openness(weights: Array) -> Array:
+    """Tell how much of each iris shows, `[2]` (left, right), 0 to 1."""
+    return np.clip(1.0 - weights[_BLINKS] / SHUT_BLINK, 0.0, 1.0)
 
 
 _BLINKS = np.array([FREE_NAMES.index("eyeBlinkLeft"), FREE_NAMES.index("eyeBlinkRight")])

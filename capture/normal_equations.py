@@ -11,7 +11,7 @@ Indices = NDArray[np.int64]
 
 MIN_FACING = 0.1
 """Landmarks on skin that turns away slide along the outline: their weight falls with the cosine, down to this."""
-CLOSED_WEIGHT = 1e-3
+CLOSED_WEIGHT = 0.02
 """Share that remains of an iris's weight behind closed lids, where the detector invents one."""
 
 
