@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import Protocol, cast
@@ -57,6 +58,8 @@ def build_parser(argv: Sequence[str]) -> tuple[argparse.ArgumentParser, Command 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    # Read when PyTorch is loaded: its idle threads must sleep, not spin, on cores that the video needs.
+    os.environ.setdefault("GOMP_SPINCOUNT", "0")
     try:
         parser, command = build_parser(words)
     except ImportError as error:
