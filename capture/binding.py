@@ -42,9 +42,7 @@ class LandmarkBinding:
 
     def save(self, path: Path) -> None:
         """Write what `load` reads."""
-        save_file(
-            {"triangle": self.triangle, "barycentric": self.barycentric, "spread_m": self.spread_m}, path
-        )
+        save_file({"triangle": self.triangle, "barycentric": self.barycentric, "spread_m": self.spread_m}, path)
 
     def corners(self, model: FaceModel) -> Indices:
         """Give the three vertices `[478, 3]` that hold each landmark."""
@@ -55,7 +53,9 @@ class LandmarkBinding:
         return np.asarray(np.einsum("lk,...lkd->...ld", self.barycentric, vertices[..., self.corners(model), :]))
 
 
-def bind(model: FaceModel, vertices_px: Array, landmarks_px: Array, metres_per_px: Array, rounds: int = 6) -> LandmarkBinding:
+def bind(
+    model: FaceModel, vertices_px: Array, landmarks_px: Array, metres_per_px: Array, rounds: int = 6
+) -> LandmarkBinding:
     """Find for each landmark the surface point that stays closest to it over many pictures with known parameters.
 
     `vertices_px [N, V, 2]` are the projected model vertices, `landmarks_px [N, 478, 2]` what was detected and
@@ -99,7 +99,7 @@ def _regions(model: FaceModel, skin: NDArray[np.bool_]) -> list[tuple[NDArray[np
 def _nearest_vertices(
     vertices: Array, landmarks: Array, weights: NDArray[np.float64], allowed: NDArray[np.bool_], count: int = 4
 ) -> NDArray[np.intp]:
-    """Find for each of `landmarks [N, K, 2]` the `count` vertices with the least weighted squared distance, `[K, count]`."""
+    """Find for each of `landmarks [N, K, 2]` the `count` vertices closest by weighted square, `[K, count]`."""
     candidates = np.flatnonzero(allowed)
     chosen = vertices[:, candidates].astype(np.float64)
     # |v - l|^2 summed over pictures, as matrix products: every vertex against every landmark.
@@ -131,7 +131,7 @@ def _best_point(
 def _closest_in_triangle(
     corners: NDArray[np.float64], target: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], float]:
-    """Minimise the weighted squared distance of a fixed barycentric point over `corners [N, 3, 2]` to `target [N, 2]`."""
+    """Minimise the weighted squared distance of one barycentric point in `corners [N, 3, 2]` to `target [N, 2]`."""
     root = np.sqrt(weights / weights.sum())[:, None]
     offset = ((target - corners[:, 0]) * root).ravel()
     sides = np.stack([((corners[:, k] - corners[:, 0]) * root).ravel() for k in (1, 2)], 1)

@@ -41,7 +41,9 @@ def draw(model: FaceModel, params: FaceParams, neutral: Array, camera: Camera, b
     large = camera.scaled(camera.width * 2, camera.height * 2)
     vertices = model.view_vertices(params, neutral)
     triangles = model.triangles[model.rigidity[model.triangles].min(1) > 0.5]
-    shaded = shade(model.albedo(params.reflectance), vertex_normals(vertices, triangles).astype(np.float32), params.illumination)
+    shaded = shade(
+        model.albedo(params.reflectance), vertex_normals(vertices, triangles).astype(np.float32), params.illumination
+    )
     colors = linear_to_srgb(shaded)[triangles].mean(1) * 255.0
     corners = large.project(vertices)[triangles]
     one, two = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
@@ -62,7 +64,7 @@ def random_heads(model: FaceModel, count: int, seed: int = 0) -> Iterator[Pictur
     for _ in range(count):
         params = _random_params(rng)
         neutral = model.neutral(params.identity)
-        yield draw(model, params, neutral, camera, rng.uniform(40, 220, 3)), camera, params, neutral
+        yield draw(model, params, neutral, camera, rng.uniform(40, 220, 3).astype(np.float32)), camera, params, neutral
 
 
 def _random_params(rng: np.random.Generator) -> FaceParams:
@@ -126,7 +128,7 @@ def _at_rest(model: FaceModel, base: Array) -> tuple[Array, Array, NDArray[np.fl
     weights = np.repeat(rigid, 3) / 1e-3**2
     # 30 unit priors stand for the correlation of neighbouring vertices.
     inverse = np.linalg.inv((basis * weights) @ basis.T + 30.0 * np.eye(len(basis)))
-    identity = np.zeros(len(basis))
+    identity = np.zeros(len(basis), np.float32)
     for _ in range(10):
         rest = model.neutral(identity)[skin].astype(np.float64)
         middle, goal = np.average(rest, 0, rigid), np.average(target, 0, rigid)
@@ -134,10 +136,10 @@ def _at_rest(model: FaceModel, base: Array) -> tuple[Array, Array, NDArray[np.fl
         turn = (u @ np.diag([1.0, 1.0, np.linalg.det(u @ vt)]) @ vt).T
         shift = goal - turn @ middle
         moved = (target - shift) @ turn
-        identity = inverse @ (basis * weights) @ (moved - model.mean[skin]).ravel()
+        identity = (inverse @ (basis * weights) @ (moved - model.mean[skin]).ravel()).astype(np.float32)
     neutral = model.neutral(identity)
     neutral[skin] = moved
-    return neutral, identity.astype(np.float32), turn, shift
+    return neutral, identity, turn, shift
 
 
 def _gaze_of(weights: Array) -> Array:
@@ -183,7 +185,9 @@ def robust_bind(model: FaceModel, vertices: Array, landmarks: Array, scale: Arra
 def main() -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recording", type=Path, required=True, help="folder with performance.npz, neutral.npz, frames/")
+    parser.add_argument(
+        "--recording", type=Path, required=True, help="folder with performance.npz, neutral.npz, frames/"
+    )
     parser.add_argument("--heads", type=int, default=500, help="pictures of random heads (default: %(default)s)")
     parser.add_argument("-o", "--output", type=Path, default=DEFAULT_PATH)
     args = parser.parse_args()

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from capture.fitting import FREE_NAMES, Fit, Fitter
+from capture.fitting import Fitter
+from capture.landmark_model import FREE_NAMES, Fit
 from capture.landmarks import Landmarks
 from models.camera import Camera, rotation_matrix
 
@@ -17,7 +18,7 @@ Array = NDArray[np.float64]
 ASKED_S = 1.0
 """How long a neutral face is watched that a person was asked to show."""
 UNASKED_S = (1.0, 2.0, 4.0, 8.0)
-"""Unasked, the first of these gives pose; the others improve the rest: a mouth that talks closes, eyes that blink open."""
+"""Unasked, the first of these gives pose; the others improve the rest: a mouth that talks closes, eyes open."""
 MIN_FRAMES = 3
 """A slow camera is watched until it gave as many frames."""
 MIN_INTERVAL_S = 0.06
@@ -105,7 +106,7 @@ class Calibration:
         if not self.is_asked:
             self._closed = _spread(_with_mouth_closed(self._frames))
             self._open = self._open or _spread(_with_eyes_open(self._frames))
-        if self.is_complete:
+        if not self._dues:
             self._frames.clear()
         return True
 
@@ -161,7 +162,8 @@ class Calibration:
         bench.reset()
         fits = yield from self._refit(bench, frames, weights)
         residuals = [
-            bench.residual(frame.landmarks.points_px, frame.camera, fit) for frame, fit in zip(frames, fits, strict=True)
+            bench.residual(frame.landmarks.points_px, frame.camera, fit)
+            for frame, fit in zip(frames, fits, strict=True)
         ]
         return np.median(residuals, axis=0), weights
 

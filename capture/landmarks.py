@@ -92,7 +92,8 @@ class LandmarkDetector:
 
     def reset(self) -> None:
         """Forget the last face, as before the first frame."""
-        self._mesh.reset()
+        # A frame without a face: restarting the graph would load its networks anew.
+        self._mesh.process(np.zeros((64, 64, 3), np.uint8))
         self._frame = self._num_faces = 0
 
     def close(self) -> None:

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capture.calibration import Calibration, Rest
-from capture.fitting import Fit, Fitter
+from capture.fitting import Fitter
 from capture.identity import IdentityEstimator
+from capture.landmark_model import Fit
 from capture.landmarks import Landmarks
 from models.camera import Camera
 
@@ -40,7 +41,7 @@ class Person:
         self._measured: Calibration | None = None
         self._measuring: Generator[None, None, Rest] | None = None
         self._measuring_identity = self._identity.target
-        self._has_news = self._is_asked = False
+        self._has_news = self._is_asked = self._is_settled = False
         self._target = (self._identity.target, np.zeros_like(self._fitter.offsets))
         self.neutral: Fit | None = None
         """Newest estimate of the person at rest; None before the first frame."""
@@ -49,6 +50,14 @@ class Person:
         """Take the next second of the face, whatever it shows, for its rest."""
         self._watched = Calibration(is_asked=True)
         self._is_asked = True
+
+    def settle(self) -> None:
+        """Finish what is being measured and take all of it over at once; nothing more is learned until `reset`."""
+        self._watched = None
+        while self._measured is not None and (self._measuring is not None or self._has_news):
+            self._measure(self._measured, 1000)
+        self._fitter.set_identity(*self._target)
+        self._is_settled = True
 
     @property
     def is_calibrating(self) -> bool:
@@ -62,6 +71,8 @@ class Person:
 
     def learn(self, found: Landmarks, camera: Camera, fit: Fit, time_s: float, elapsed_s: float) -> None:
         """Hear one fitted frame, `elapsed_s` after the last one."""
+        if self._is_settled and not self._is_asked:
+            return
         self._has_news |= self._identity.update(found.points_px, camera, fit, time_s)
         self._watch(found, camera, fit, time_s)
         if self._measured is None:

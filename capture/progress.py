@@ -27,7 +27,7 @@ class Progress:
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Start at `done` of `total` steps; `total` 0 means unknown. A resumed command passes what it need not repeat."""
+        """Start at `done` of `total` steps; `total` 0 means unknown. A resumed command passes what is done."""
         self._total = total
         self._label = label
         self._done = self._resumed_at = done

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capture.binding import LandmarkBinding
-from capture.fitting import Fit, Fitter
+from capture.fitting import Fitter
+from capture.landmark_model import Fit
 from capture.landmarks import LandmarkDetector, Landmarks
 from capture.lids import lid_weights
 from capture.person import EASE_S, Person
@@ -53,17 +54,27 @@ class Track:
 class Tracker:
     """Follow one face through a video. Frames must come in order of time. Owns native resources: `close()` it."""
 
-    def __init__(self, settings: SmoothingSettings | None = None, *, model: FaceModel | None = None) -> None:
-        """Load the detector, the binding and, unless given, the face model."""
+    def __init__(
+        self, settings: SmoothingSettings | None = None, *, model: FaceModel | None = None, detects: bool = True
+    ) -> None:
+        """Load the detector, the binding and, unless given, the face model; compile what must be compiled.
+
+        Without `detects` only `process_landmarks` can be called.
+        """
         model = model or FaceModel.load()
         binding = LandmarkBinding.load()
-        self._detector = LandmarkDetector()
+        self._detector = LandmarkDetector() if detects else None
         self._fitter = Fitter(model, binding)
+        self._fitter.warm_up()
         self._person = Person(self._fitter, Fitter(model, binding))
         self._smoother = FaceSmoother(settings or SmoothingSettings())
-        self._start()
+        self._forget_past()
 
-    def _start(self) -> None:
+    def _forget_past(self) -> None:
+        if self._detector is not None:
+            self._detector.reset()
+        self._fitter.reset()
+        self._smoother.reset()
         rest = FaceParams.neutral()
         self._neutral = rest
         self._shown = self._gap_from = rest
@@ -76,6 +87,8 @@ class Tracker:
 
         No face is a value. Raises `ValueError` for an array that is no image.
         """
+        if self._detector is None:
+            raise ValueError("tracker: made without a detector, it takes landmarks only")
         found = self._detector.detect(image)
         return self.process_landmarks(found, time_s, camera or Camera.webcam(image.shape[1], image.shape[0]))
 
@@ -118,14 +131,18 @@ class Tracker:
 
     def reset(self) -> None:
         """Forget the person: identity, neutral pose and the past."""
-        self._detector.reset()
+        self._forget_past()
         self._person.reset()
-        self._smoother.reset()
-        self._start()
+
+    def restart(self) -> None:
+        """Begin another pass over a video: what was learned of the person stays, the past is forgotten."""
+        self._forget_past()
+        self._person.settle()
 
     def close(self) -> None:
         """Free the detector."""
-        self._detector.close()
+        if self._detector is not None:
+            self._detector.close()
 
     def __enter__(self) -> Self:
         return self
@@ -173,4 +190,4 @@ def _blend(start: FaceParams, end: FaceParams, share: float) -> FaceParams:
         name: ((1.0 - share) * getattr(start, name) + share * getattr(end, name)).astype(np.float32)
         for name in ("expression", "translation", "gaze")
     }
-    return end.replace(rotation=rotation_angles(turned), **moved)
+    return end.replace(rotation=rotation_angles(turned.astype(np.float32)), **moved)

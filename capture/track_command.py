@@ -1,0 +1,190 @@
+"""`reenact track`: the face parameters of every frame of a video, to a file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from capture.landmarks import LandmarkDetector, Landmarks
+from capture.progress import Progress
+from capture.smoothing import SmoothingSettings
+from capture.tracker import Track, Tracker
+from capture.video import VideoError, VideoInfo, read_video, video_info
+from models.camera import Camera
+from models.params import FaceParams
+
+SAVE_EVERY = 300
+"""Frames between two saves of the partial file."""
+LEARNING_FRAMES = 600
+"""Frames, spread over the video, on which the person is learned before the pass that counts."""
+
+
+@dataclass
+class Detections:
+    """Landmarks of the frames seen so far: what an interrupted run resumes from."""
+
+    time_s: list[float] = field(default_factory=list)
+    """Seconds from the first frame."""
+    points: list[NDArray[np.float32]] = field(default_factory=list)
+    """`[478, 3]` (u, v, depth) in pixels each; NaN without a face."""
+    num_faces: list[int] = field(default_factory=list)
+    """Faces seen in each frame."""
+
+    def landmarks(self, index: int) -> Landmarks | None:
+        """Give one frame's landmarks, None without a face."""
+        points = self.points[index]
+        if np.isnan(points[0, 0]):
+            return None
+        return Landmarks(points[:, :2], points[:, 2], self.num_faces[index])
+
+    def save(self, path: Path, key: str) -> None:
+        """Write a partial file, whole or not at all."""
+        scratch = path.with_name(path.name + ".new")
+        with scratch.open("wb") as file:
+            np.savez(
+                file, key=np.array(key), time_s=np.array(self.time_s), num_faces=np.array(self.num_faces),
+                points=np.array(self.points, np.float32).reshape(-1, 478, 3),
+            )  # fmt: skip
+        os.replace(scratch, path)
+
+    @classmethod
+    def load(cls, path: Path, key: str) -> Detections:
+        """Read a partial file; empty where there is none, or one of another video."""
+        try:
+            with np.load(path) as data:
+                if str(data["key"]) != key:
+                    return cls()
+                return cls(data["time_s"].tolist(), list(data["points"]), data["num_faces"].tolist())
+        except (OSError, ValueError, KeyError):
+            return cls()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    defaults = SmoothingSettings()
+    parser.add_argument("video", type=Path, metavar="VIDEO", help="video of one person")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.npz", help="where to write")
+    parser.add_argument(
+        "--min-cutoff-hz", type=float, default=defaults.min_cutoff_hz, help="smoothing: cutoff at rest (%(default)s)"
+    )
+    parser.add_argument(
+        "--beta", type=float, default=defaults.beta, help="smoothing: rise of the cutoff with speed (%(default)s)"
+    )
+    parser.add_argument("--focal-px", type=float, help="focal length in pixels (default: as long as the longer side)")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON at the end")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command: 0 done, 1 failed, 2 wrong usage. An interrupted run resumes when started again."""
+    try:
+        settings = SmoothingSettings(min_cutoff_hz=args.min_cutoff_hz, beta=args.beta)
+        if args.focal_px is not None and not args.focal_px > 0:
+            raise ValueError(f"focal_px: expected a positive number, got {args.focal_px}")
+    except ValueError as error:
+        print(f"reenact track: {error}", file=sys.stderr)
+        return 2
+    try:
+        summary = track_video(args.video, args.output, settings, focal_px=args.focal_px)
+    except (VideoError, OSError) as error:
+        print(f"reenact track: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nreenact track: interrupted; the same command goes on from here.", file=sys.stderr)
+        return 1
+    if args.json:
+        print(json.dumps(summary))
+    else:
+        print(f"{args.output}: {summary['frames']} frames, a face in {100 * summary['face_share']:.1f} % of them")
+    return 0
+
+
+def track_video(
+    video: Path, output: Path, settings: SmoothingSettings | None = None, *, focal_px: float | None = None
+) -> dict[str, Any]:
+    """Track every frame of `video` into `output`, and give a summary.
+
+    The file holds the fields of `FaceParams` by name, `[T, ...]`, `time_s [T]`, `confidence [T]`, `state [T]`,
+    `num_faces [T]`, the neutral frame as `neutral_NAME`, and the camera as `camera_width`, `camera_height`,
+    `camera_focal_px`, `camera_center_px`. Raises `VideoError` or `OSError`.
+    """
+    info = video_info(video)
+    camera = Camera.webcam(info.width, info.height)
+    if focal_px is not None:
+        camera = Camera(width=info.width, height=info.height, focal_px=focal_px, center_px=camera.center_px)
+    stat = video.stat()
+    partial = output.with_name(output.name + ".part")
+    detections = _detect(video, info, partial, f"{video.resolve()}|{stat.st_size}|{stat.st_mtime_ns}")
+    tracks = _track(detections, camera, settings or SmoothingSettings())
+    _write(output, detections, tracks, camera)
+    partial.unlink(missing_ok=True)
+    seen = np.array([track.state == "tracked" for track in tracks])
+    return {
+        "output": str(output),
+        "frames": len(tracks),
+        "seconds": round(detections.time_s[-1], 3),
+        "face_share": float(seen.mean()),
+        "confidence": float(np.mean([track.confidence for track in tracks])),
+    }
+
+
+def _detect(video: Path, info: VideoInfo, partial: Path, key: str) -> Detections:
+    """Find the landmarks of every frame, going on from a partial file."""
+    found = Detections.load(partial, key)
+    start = len(found.time_s)
+    with LandmarkDetector() as detector, Progress(info.num_frames, "landmarks", done=start) as progress:
+        try:
+            for time_s, image in read_video(video, start=start):
+                landmarks = detector.detect(image)
+                found.time_s.append(time_s)
+                if landmarks is None:
+                    found.points.append(np.full((478, 3), np.nan, np.float32))
+                    found.num_faces.append(0)
+                else:
+                    found.points.append(np.column_stack([landmarks.points_px, landmarks.depth_px]))
+                    found.num_faces.append(landmarks.num_faces)
+                progress.advance()
+                if len(found.time_s) % SAVE_EVERY == 0:
+                    found.save(partial, key)
+        except KeyboardInterrupt:
+            found.save(partial, key)
+            raise
+    return found
+
+
+def _track(detections: Detections, camera: Camera, settings: SmoothingSettings) -> list[Track]:
+    """Fit all frames, with the person learned from the whole video first: nothing settles in the result."""
+    count = len(detections.time_s)
+    with Tracker(settings, detects=False) as tracker, Progress(count, "fit") as progress:
+        step = max(count // LEARNING_FRAMES, 1)
+        for index in range(0, count, step):
+            tracker.process_landmarks(detections.landmarks(index), detections.time_s[index], camera)
+        tracker.restart()
+        tracks = []
+        for index, time_s in enumerate(detections.time_s):
+            tracks.append(tracker.process_landmarks(detections.landmarks(index), time_s, camera))
+            progress.advance()
+    return tracks
+
+
+def _write(output: Path, detections: Detections, tracks: list[Track], camera: Camera) -> None:
+    params = FaceParams.stack([track.params for track in tracks])
+    neutral = {f"neutral_{name}": value for name, value in tracks[-1].neutral.fields().items()}
+    scratch = output.with_name(output.name + ".new")
+    with scratch.open("wb") as file:
+        np.savez(
+            file, **params.fields(), **neutral, time_s=np.array(detections.time_s),
+            confidence=np.array([track.confidence for track in tracks], np.float32),
+            state=np.array([track.state for track in tracks]),
+            num_faces=np.array(detections.num_faces, np.int32),
+            camera_width=np.array(camera.width), camera_height=np.array(camera.height),
+            camera_focal_px=np.array(camera.focal_px), camera_center_px=np.array(camera.center_px),
+        )  # fmt: skip
+    os.replace(scratch, output)
