@@ -148,9 +148,18 @@ class SpaceTimeGenerator(nn.Module):
         `window` is `[B, L, S, h, w]`, with the shape of `stem`'s result behind the window's length.
         """
         conditioning = conditioning * self.keep
+        surface = torch.cat([self._sample_texture(conditioning[:, 3:6]), conditioning[:, 6:9]], 1)
+        return self.decode_prepared(functional.pixel_unshuffle(conditioning, 2), surface, window)
+
+    def decode_prepared(self, unshuffled: Tensor, surface: Tensor, window: Tensor) -> Tensor:
+        """Do the rest of `decode`, once the current frame is laid out as the network reads it.
+
+        `unshuffled` is `[B, 36, H / 2, W / 2]`, each 2 x 2 pixels as channels. `surface` is `[B, C + 4, H, W]`:
+        the texture, its coverage, and the eye and gaze image.
+        """
         batch, length, channels, height, width = window.shape
         context = self.fuse(window.reshape(batch, length * channels, height, width)) + self.canvas
-        x = _activate(self.enter(functional.pixel_unshuffle(conditioning, 2)))
+        x = _activate(self.enter(unshuffled))
         skips = [x]
         for level, (down, block) in enumerate(zip(self.down, self.encode, strict=True)):
             x = down(x)
@@ -163,10 +172,11 @@ class SpaceTimeGenerator(nn.Module):
             x = _activate(self.up[level](x) + skips.pop())
             if level > 0:
                 x = self.decode_blocks[level - 1](x + shifts[level - 1])
-        detail = functional.pixel_shuffle(self.detail(x), 2)
-        covered = self._sample_texture(conditioning[:, 3:6])
-        gaze = conditioning[:, 6:9]
-        mixed = _activate(self.mix(torch.cat([_activate(detail), covered, gaze], 1)))
+        detail = _activate(functional.pixel_shuffle(self.detail(x), 2))
+        # One convolution over both, without putting them into one tensor first: at full size that costs as much.
+        split = detail.shape[1]
+        mixed = functional.conv2d(detail, self.mix.weight[:, :split], self.mix.bias, padding=1)
+        mixed = _activate(mixed + functional.conv2d(surface, self.mix.weight[:, split:], padding=1))
         painted = torch.sigmoid(self.paint(mixed))
         mask = painted[:, 3:]
         return painted[:, :3] * mask + self.plate * (1 - mask)

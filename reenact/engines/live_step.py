@@ -1,4 +1,4 @@
-"""The network of one live frame, in the form that engines execute: bytes out, texture looked up."""
+"""The network of one live frame, in the form that engines execute: laid out inputs, bytes out."""
 
 from __future__ import annotations
 
@@ -14,46 +14,33 @@ Array = NDArray[np.float32]
 
 
 class LiveStep(nn.Module):
-    """`StreamingStep` with the texture looked up outside and the picture as bytes.
+    """`StreamingStep` on inputs that are laid out as the network reads them, and with the picture as bytes.
 
-    Looking up is what engines do worst: it walks through memory at random, for pixels without a head too, and in
-    bfloat16 its coordinates are too coarse to find one of 384 texels by. Compiled code does it for the head alone,
-    in float32, in a fraction of the time.
+    Engines are at their worst at moving values about: looking a texture up walks through memory at random, for pixels
+    without a head too, and in bfloat16 its coordinates are too coarse to find one of 384 texels by. Compiled code does
+    it for the head alone, in float32, and lays the rest out on the way (`LiveInputs`).
     """
 
     def __init__(self, generator: SpaceTimeGenerator) -> None:
         """Share the weights of `generator`."""
         super().__init__()
-        with torch.device("meta"):
-            self.generator = _TextureFedGenerator(generator.config)
-        self.generator.load_state_dict(generator.state_dict(), assign=True)
-        self.generator.keep = generator.keep
-        self.requires_grad_(False).eval()
+        self.generator = generator
 
-    def forward(self, conditioning: Tensor, surface: Tensor, past: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Take a frame `[1, 9, H, W]`, `LiveInputs.surface` and past stems `[1, L - 1, S, h, w]` (none where L is 1).
+    def forward(
+        self, unshuffled: Tensor, surface: Tensor, reduced: Tensor, past: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Take the arrays of `LiveInputs` and past stems `[1, L - 1, S, h, w]` (none where L is 1).
 
         Gives the picture `[1, H, W, 3]` uint8 and the new stem `[1, S, h, w]` float32.
         """
-        generator = self.generator
-        stem = generator.stem(conditioning)
+        stem = self.generator.stem_reduced(reduced.permute(0, 3, 1, 2))
         window = stem[:, None] if past is None else torch.cat([past, stem[:, None]], 1)
-        generator.surface = surface.permute(0, 3, 1, 2)
-        image = generator.decode(conditioning, window)
+        image = self.generator.decode_prepared(unshuffled.permute(0, 3, 1, 2), surface.permute(0, 3, 1, 2), window)
         return (image.permute(0, 2, 3, 1) * 255.0 + 0.5).clamp(0.0, 255.0).to(torch.uint8), stem
 
 
-class _TextureFedGenerator(SpaceTimeGenerator):
-    """A generator that is given what its texture shows at each pixel."""
-
-    surface: Tensor
-
-    def _sample_texture(self, correspondence: Tensor) -> Tensor:
-        return self.surface
-
-
 class LiveInputs:
-    """The inputs of `LiveStep` that stay in one place in memory."""
+    """The inputs of `LiveStep` that stay in one place in memory; channels last."""
 
     def __init__(self, generator: SpaceTimeGenerator) -> None:
         """Copy the texture of `generator`."""
@@ -61,23 +48,53 @@ class LiveInputs:
         size = config.resolution
         # Texel by texel, so that one look-up reads neighbouring memory.
         self._texture = generator.texture.detach()[0].permute(1, 2, 0).float().cpu().contiguous().numpy()
-        self._is_textured = "correspondence" not in config.dropped
-        self.conditioning = np.zeros((1, CONDITIONING_CHANNELS, size, size), np.float32)
-        self.surface = np.zeros((1, size, size, config.texture_channels + 1), np.float32)
-        """`[1, S, S, C + 1]`: the texture's features at each pixel and, last, whether the head covers it."""
+        self._keep = generator.keep.detach().flatten().float().cpu().numpy()
+        self._shape = (CONDITIONING_CHANNELS, size, size)
+        self.unshuffled = np.zeros((1, size // 2, size // 2, 4 * CONDITIONING_CHANNELS), np.float32)
+        """`[1, S / 2, S / 2, 36]`: each 2 x 2 pixels of the conditioning as channels."""
+        self.surface = np.zeros((1, size, size, config.texture_channels + 4), np.float32)
+        """`[1, S, S, C + 4]`: the texture's features at each pixel, whether the head covers it, eyes and gaze."""
+        self.reduced = np.zeros((1, size // 4, size // 4, CONDITIONING_CHANNELS), np.float32)
+        """`[1, S / 4, S / 4, 9]`: the conditioning averaged over 4 x 4 pixels."""
+
+    @property
+    def arrays(self) -> tuple[Array, Array, Array]:
+        """The first inputs of `LiveStep.forward`, in its order."""
+        return self.unshuffled, self.surface, self.reduced
 
     def set(self, conditioning: Array) -> None:
-        """Take a frame's conditioning `[9, S, S]` and look its texture up."""
-        if conditioning.shape != self.conditioning.shape[1:]:
-            raise ValueError(f"conditioning: expected {self.conditioning.shape[1:]}, got {conditioning.shape}")
-        np.copyto(self.conditioning[0], conditioning)
-        if self._is_textured:
-            look_up(self._texture, self.conditioning[0, 3:6], self.surface[0])
+        """Take a frame's conditioning `[9, S, S]` float32, contiguous."""
+        if conditioning.shape != self._shape:
+            raise ValueError(f"conditioning: expected {self._shape}, got {conditioning.shape}")
+        lay_out(conditioning, self._keep, self.unshuffled[0], self.reduced[0])
+        look_up(self._texture, conditioning, self._keep, self.surface[0])
 
 
 @numba.njit(cache=True, fastmath={"contract", "nsz"}, error_model="numpy")
-def look_up(texture: Array, correspondence: Array, surface: Array) -> None:  # pragma: no cover - compiled
-    """Sample `texture [h, w, C]` at codes `[3, H, W]` into `surface [H, W, C + 1]`, coverage last; 0 without a head.
+def lay_out(conditioning: Array, keep: Array, unshuffled: Array, reduced: Array) -> None:  # pragma: no cover - compiled
+    """Write `conditioning [9, S, S]`, masked by `keep [9]`, as `LiveInputs.unshuffled` and `reduced` want it."""
+    channels, size, _ = conditioning.shape
+    reduced[:] = np.float32(0.0)
+    for y in range(size // 2):
+        for x in range(size // 2):
+            for channel in range(channels):
+                mask = keep[channel]
+                a, b = mask * conditioning[channel, 2 * y, 2 * x], mask * conditioning[channel, 2 * y, 2 * x + 1]
+                c, d = (
+                    mask * conditioning[channel, 2 * y + 1, 2 * x],
+                    mask * conditioning[channel, 2 * y + 1, 2 * x + 1],
+                )
+                place = 4 * channel
+                unshuffled[y, x, place] = a
+                unshuffled[y, x, place + 1] = b
+                unshuffled[y, x, place + 2] = c
+                unshuffled[y, x, place + 3] = d
+                reduced[y // 2, x // 2, channel] += (a + b + c + d) * np.float32(0.0625)
+
+
+@numba.njit(cache=True, fastmath={"contract", "nsz"}, error_model="numpy")
+def look_up(texture: Array, conditioning: Array, keep: Array, surface: Array) -> None:  # pragma: no cover - compiled
+    """Sample `texture [h, w, C]` at the codes of `conditioning [9, S, S]` into `LiveInputs.surface`; 0 without a head.
 
     The same function as `SpaceTimeGenerator._sample_texture`: bilinear, edges repeated.
     """
@@ -85,10 +102,12 @@ def look_up(texture: Array, correspondence: Array, surface: Array) -> None:  # p
     height, width = surface.shape[:2]
     for y in range(height):
         for x in range(width):
-            a, b, c = correspondence[0, y, x], correspondence[1, y, x], correspondence[2, y, x]
+            for k in range(3):
+                surface[y, x, channels + 1 + k] = keep[6 + k] * conditioning[6 + k, y, x]
+            a, b, c = keep[3] * conditioning[3, y, x], keep[4] * conditioning[4, y, x], keep[5] * conditioning[5, y, x]
             if a + b + c <= np.float32(1e-3):
                 if surface[y, x, channels] != 0.0:
-                    surface[y, x, :] = 0.0
+                    surface[y, x, : channels + 1] = 0.0
                 continue
             across, depth = a - np.float32(0.5), c - np.float32(0.35)
             share = abs(across) / (abs(across) + abs(depth) + np.float32(1e-4))

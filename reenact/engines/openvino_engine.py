@@ -54,8 +54,8 @@ class OpenVinoEngine:
         if threads > 0:
             properties["INFERENCE_NUM_THREADS"] = threads
         self._request = core.compile_model(_converted(core, generator), "CPU", properties).create_infer_request()
-        self._bind(0, self._inputs.conditioning)
-        self._bind(1, self._inputs.surface)
+        for index, array in enumerate(self._inputs.arrays):
+            self._bind(index, array)
         self._request.set_output_tensor(0, _shared(self._image))
 
     def generate(self, conditioning: Array, step: Step) -> Image:
@@ -71,7 +71,7 @@ class OpenVinoEngine:
 
     def _run(self) -> None:
         if self._ring.past.size:
-            self._bind(2, self._ring.past)
+            self._bind(len(self._inputs.arrays), self._ring.past)
         self._request.set_output_tensor(1, _shared(self._ring.current))
         self._request.infer()
 
@@ -132,7 +132,7 @@ def _convert(generator: SpaceTimeGenerator) -> Any:  # noqa: ANN401
     import openvino
 
     config, size = generator.config, generator.config.resolution
-    shapes: list[tuple[int, ...]] = [(1, 9, size, size), (1, size, size, config.texture_channels + 1)]
+    shapes: list[tuple[int, ...]] = [array.shape for array in LiveInputs(generator).arrays]
     if config.window > 1:
         shapes.append((1, config.window - 1, config.stem_channels, size // 4, size // 4))
     example = tuple(torch.zeros(shape) for shape in shapes)

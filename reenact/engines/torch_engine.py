@@ -31,8 +31,7 @@ class TorchEngine:
         self._network = LiveStep(generator).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._ring = StemRing(config.window, (config.stem_channels, config.resolution // 4, config.resolution // 4))
         self._inputs = LiveInputs(generator)
-        self._conditioning = torch.from_numpy(self._inputs.conditioning)
-        self._surface = torch.from_numpy(self._inputs.surface)
+        self._tensors = [torch.from_numpy(array) for array in self._inputs.arrays]
 
     def generate(self, conditioning: Array, step: Step) -> Image:
         """Turn conditioning `[9, S, S]` float32 into a picture `[S, S, 3]` uint8 RGB."""
@@ -49,7 +48,7 @@ class TorchEngine:
         past = torch.from_numpy(self._ring.past) if self._ring.past.size else None
         is_bf16 = self.precision == "bf16"
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=is_bf16):
-            image, stem = self._network(self._conditioning, self._surface, past)
+            image, stem = self._network(*self._tensors, past)
         np.copyto(self._ring.current, stem.float().numpy())
         return image[0].numpy()
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional
 
 from models.generator import SpaceTimeGenerator
 from reenact.engines import openvino_engine, select
@@ -109,16 +110,19 @@ def test_a_dropped_conditioning_image_is_dropped_in_every_form() -> None:
     assert np.abs(image - expected_levels(generator, frames, 0)).max() < 0.6
 
 
-def test_the_texture_is_looked_up_as_the_generator_does() -> None:
+def test_inputs_are_laid_out_as_the_generator_does() -> None:
     generator, frames = make_generator(), random_conditioning(1)
     inputs = LiveInputs(generator)
     inputs.set(frames[0])
+    tensor = torch.from_numpy(frames)
     with torch.no_grad():
-        expected = generator._sample_texture(torch.from_numpy(frames[:, 3:6]))[0].permute(1, 2, 0).numpy()
-    np.testing.assert_allclose(inputs.surface[0], expected, atol=1e-4)
-    assert inputs.surface[0, :, :, :-1].std() > 0.01
+        surface = torch.cat([generator._sample_texture(tensor[:, 3:6]), tensor[:, 6:9]], 1)
+    expected = (functional.pixel_unshuffle(tensor, 2), surface, functional.avg_pool2d(tensor, 4))
+    for array, wanted in zip(inputs.arrays, expected, strict=True):
+        np.testing.assert_allclose(array[0], wanted[0].permute(1, 2, 0).numpy(), atol=1e-4)
+    assert inputs.surface[0, :, :, :-4].std() > 0.01
     inputs.set(np.zeros_like(frames[0]))
-    assert not inputs.surface.any()
+    assert not any(array.any() for array in inputs.arrays)
 
 
 def test_another_size_of_conditioning_is_refused() -> None:
