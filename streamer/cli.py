@@ -58,8 +58,10 @@ def build_parser(argv: Sequence[str]) -> tuple[argparse.ArgumentParser, Command 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    # Read when PyTorch is loaded: its idle threads must sleep, not spin, on cores that the video needs.
+    # Read when PyTorch and NumPy are loaded. Idle threads of theirs spin, on cores that the video needs; and NumPy's
+    # matrices are too small here to gain from a second thread.
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         parser, command = build_parser(words)
     except ImportError as error:
