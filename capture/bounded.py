@@ -8,10 +8,15 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+TOGETHER_ROUNDS = 3
+"""Rounds in which all bounds that pull the wrong way are let go at once."""
+SWEEPS = 2000
+"""Most sweeps of coordinate descent, for the rare program that active sets do not finish."""
+
 
 @numba.njit(cache=True, error_model="numpy", boundscheck=False)
 def solve_bounded(  # noqa: C901 - factor, substitute and change the active set, without allocating
-    matrix: Array, right: Array, low: Array, high: Array, start: Array, rounds: int = 12
+    matrix: Array, right: Array, low: Array, high: Array, start: Array, rounds: int = 16
 ) -> Array:  # pragma: no cover - compiled
     """Minimise `x' A x / 2 - b' x` within `low <= x <= high` by active sets; `matrix [n, n]` is positive definite.
 
@@ -30,7 +35,7 @@ def solve_bounded(  # noqa: C901 - factor, substitute and change the active set,
     free = np.zeros(n, np.int64)
     factor = np.zeros((n, n))
     vector = np.zeros(n)
-    for _ in range(rounds):
+    for attempt in range(rounds):
         count = 0
         for i in range(n):
             if state[i] == 0:
@@ -72,13 +77,33 @@ def solve_bounded(  # noqa: C901 - factor, substitute and change the active set,
                 solution[i] = vector[a]
         if changed:
             continue
+        worst = 0.0
+        released = -1
         for i in range(n):  # let go of bounds that the gradient pulls away from
             if state[i] == -1 or state[i] == 1:
                 slope = -right[i]
                 for j in range(n):
                     slope += matrix[i, j] * solution[j]
                 if state[i] * slope > 1e-9:
-                    state[i], changed = 0, True
+                    changed = True
+                    if attempt < TOGETHER_ROUNDS:
+                        state[i] = 0
+                    elif state[i] * slope > worst:
+                        worst, released = state[i] * slope, i
+        if released >= 0:  # one at a time: together they may come back in turns
+            state[released] = 0
         if not changed:
+            return solution
+    for _ in range(SWEEPS):  # slow, but sure: coordinate descent from there
+        largest = 0.0
+        for i in range(n):
+            value = right[i]
+            for j in range(n):
+                if j != i:
+                    value -= matrix[i, j] * solution[j]
+            value = min(max(value / matrix[i, i], low[i]), high[i])
+            largest = max(largest, abs(value - solution[i]))
+            solution[i] = value
+        if largest < 1e-7:
             break
     return solution

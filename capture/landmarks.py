@@ -78,6 +78,8 @@ class LandmarkDetector:
         image = np.ascontiguousarray(image)
         if self._has_seen_face:
             points = self._follow(image)
+            if points is None and self._frame:  # lost where it was: a cut or a jump, search the whole image
+                points = self._follow(image)
         else:  # the first face makes the graph print a line, too
             with _silence():
                 points = self._follow(image)

@@ -19,8 +19,9 @@ Array = NDArray[np.float64]
 
 EASE_S = 0.4
 """Time constant at which a new estimate is taken over, so that learning makes no jump."""
-FITS_PER_S = 60.0
-"""Fits that a measurement of the rest may take beside the running one."""
+FITS_PER_S = 18.0
+"""Fits that a measurement of the rest may take beside the running one, at most one a frame: each takes as long as the
+frame's own, and a person does not change."""
 
 
 class Person:
@@ -42,6 +43,7 @@ class Person:
         self._measuring: Generator[None, None, Rest] | None = None
         self._measuring_identity = self._identity.target
         self._has_news = self._is_asked = self._is_settled = False
+        self._credit = 0.0
         self._target = (self._identity.target, np.zeros_like(self._fitter.offsets))
         self.neutral: Fit | None = None
         """Newest estimate of the person at rest; None before the first frame."""
@@ -78,7 +80,10 @@ class Person:
         if self._measured is None:
             self._target = (self._identity.target, self._target[1])
         else:
-            self._measure(self._measured, max(round(FITS_PER_S * min(elapsed_s, 0.5)), 1))
+            self._credit = min(self._credit + FITS_PER_S * elapsed_s, 1.0)
+            if self._credit >= 1.0:
+                self._credit -= 1.0
+                self._measure(self._measured, 1)
         self._ease(float(1.0 - np.exp(-elapsed_s / EASE_S)))
 
     def _watch(self, found: Landmarks, camera: Camera, fit: Fit, time_s: float) -> None:

@@ -99,19 +99,19 @@ class Tracker:
         if found is None:
             return self._without_face(time_s)
         points_px = found.points_px
+        first = self._seen_s is None
         if self._seen_s is None or time_s - self._seen_s > FORGET_S:
             self._fitter.reset()
             self._smoother.reset()
-            self._return_s, self._gap_from = time_s, self._shown
-        first = self._seen_s is None
+            # Before the first face nothing was shown that it could be blended from.
+            self._return_s, self._gap_from = (-np.inf if first else time_s), self._shown
         self._seen_s = time_s
         fit = self._fitter.fit(points_px, camera, found.depth_px)
         self._person.learn(found, camera, fit, time_s, elapsed_s)
         self._ease_neutral(0.0 if first else elapsed_s)
         params = self._smoother(self._params(fit), time_s)
-        if not first:  # nothing was shown before the first face, so that there is nothing to blend from
-            share = min((time_s - self._return_s + elapsed_s) / RETURN_S, 1.0)
-            params = _blend(self._gap_from, params, share) if share < 1.0 else params
+        share = min((time_s - self._return_s + elapsed_s) / RETURN_S, 1.0)
+        params = _blend(self._gap_from, params, share)
         self._shown = params
         confidence = float(np.clip((BAD_ERROR_M - fit.error_m) / (BAD_ERROR_M - GOOD_ERROR_M), 0.0, 1.0))
         return Track(params, "tracked", confidence, found.num_faces, self._neutral, points_px)

@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from capture.binding import LandmarkBinding
+from capture.build_binding import recording
+from capture.fitting import SIZE, Fitter
+from capture.identity import linearize
+from capture.landmark_model import FREE, FREE_NAMES
+from capture.landmarks import LandmarkDetector
+from capture.lids import lid_weights
+from models.camera import Camera, rotation_matrix
+from models.face import FaceModel
+from models.params import EXPRESSION_INDEX, EXPRESSION_NAMES, FaceParams
+from tests.unit.capture.conftest import Painter, Points, head
+
+RECORDING = Path(__file__).resolve().parents[4] / "shared" / "data" / "milo"
+JAW_OPEN, BLINKS = EXPRESSION_INDEX["jawOpen"], [EXPRESSION_INDEX["eyeBlinkLeft"], EXPRESSION_INDEX["eyeBlinkRight"]]
+
+
+def weights(**named: float) -> list[float]:
+    return [named.get(name, 0.0) for name in EXPRESSION_NAMES]
+
+
+def random_head(rng: np.random.Generator) -> FaceParams:
+    gaze = np.tile(rng.uniform((-0.35, -0.2), (0.35, 0.2)), (2, 1))
+    return head(
+        rotation=rng.uniform((-0.52, -0.25, -0.2), (0.52, 0.25, 0.2)),
+        translation=rng.uniform((-0.05, -0.05, -0.8), (0.05, 0.05, -0.5)),
+        gaze=gaze,
+        expression=weights(
+            jawOpen=rng.uniform(0, 0.7), mouthSmileLeft=rng.uniform(0, 0.6), mouthPucker=rng.uniform(0, 0.4)
+        ),
+    )
+
+
+def test_recovers_heads_from_noisy_landmarks(fitter: Fitter, project: Points, camera: Camera) -> None:
+    rng = np.random.default_rng(1)
+    errors: dict[str, list[float]] = {"rotation": [], "translation": [], "gaze": [], "jaw": []}
+    for seed in range(30):
+        params = random_head(rng)
+        fitter.reset()
+        fit = fitter.fit(project(params, noise_px=0.6, seed=seed).points_px, camera)
+        errors["rotation"].append(float(np.abs(fit.angles - params.rotation).mean()))
+        errors["translation"].append(float(np.linalg.norm(fit.translation - params.translation)))
+        errors["gaze"].append(float(np.abs(fit.gaze - params.gaze).mean()))
+        errors["jaw"].append(float(abs(fit.expression[JAW_OPEN] - params.expression[JAW_OPEN])))
+    assert np.rad2deg(np.mean(errors["rotation"])) < 1.0
+    assert np.mean(errors["translation"]) < 0.012
+    assert np.rad2deg(np.mean(errors["gaze"])) < 2.5
+    assert np.mean(errors["jaw"]) < 0.08
+
+
+def test_compiled_equations_match_the_slow_reference(fitter: Fitter, project: Points, camera: Camera) -> None:
+    found = project(random_head(np.random.default_rng(2)), noise_px=1.0)
+    fit = fitter.fit(found.points_px, camera)
+    weight, residual, by_frame, _ = linearize(fitter, found.points_px, camera, fit)
+    fitter._pairs[2][:] = 0.0  # the reference has no pairs
+    gaze = np.concatenate([fit.gaze.mean(0), fit.gaze[0] - fit.gaze[1]])
+    fitter._linearize(fitter.rays(found.points_px, camera), fit.rotation, fit.translation, gaze, fit.weights)
+    hessian = (by_frame * weight) @ by_frame.T
+    scale = np.sqrt(np.outer(np.diag(hessian), np.diag(hessian))) + 1e-9
+    np.testing.assert_allclose(fitter._hessian / scale, hessian / scale, atol=5e-3)
+    gradient = (by_frame * weight) @ residual
+    step = np.sqrt(np.diag(hessian)) * np.sqrt((weight * residual**2).sum())
+    np.testing.assert_allclose(fitter._gradient / (step + 1e-9), gradient / (step + 1e-9), atol=5e-3)
+
+
+def test_derivatives_of_the_reference_are_those_of_the_projection(
+    fitter: Fitter, project: Points, camera: Camera
+) -> None:
+    found = project(head(rotation=(0.2, -0.1, 0.1), expression=weights(jawOpen=0.3)), noise_px=0.5)
+    fit = fitter.fit(found.points_px, camera)
+    _, _, by_frame, _ = linearize(fitter, found.points_px, camera, fit)
+    points = fitter.landmarks.landmarks(fit, fitter.neutral, fitter.eye_centers)
+    step = 1e-5
+    moved = points + np.array([0.0, 0.0, step])  # translation along the line of sight
+    expected = (moved[:, :2] / -moved[:, 2:] - points[:, :2] / -points[:, 2:]) / step * -points[:, 2:]
+    np.testing.assert_allclose(by_frame[5].reshape(-1, 2), expected, atol=1e-3)
+    assert len(by_frame) == SIZE
+
+
+def test_weights_stay_within_bounds_and_a_neutral_head_is_neutral(
+    fitter: Fitter, project: Points, camera: Camera
+) -> None:
+    fit = fitter.fit(project(head()).points_px, camera)
+    assert fit.weights.max() < 0.02
+    fit = fitter.fit(project(head(expression=weights(jawOpen=1.4, browInnerUp=1.5))).points_px, camera)
+    assert 0.0 <= fit.weights.min() <= fit.weights.max() <= 1.0
+
+
+def test_frozen_expression_is_held(fitter: Fitter, project: Points, camera: Camera) -> None:
+    held = np.zeros(len(FREE))
+    held[FREE_NAMES.index("jawOpen")] = 0.2
+    params = head(rotation=(0.2, 0.0, 0.0), expression=weights(jawOpen=0.6))
+    fit = fitter.fit(project(params).points_px, camera, frozen_expression=held)
+    np.testing.assert_array_equal(fit.weights, held)
+    assert abs(fit.angles[0] - 0.2) < np.deg2rad(3)
+
+
+def test_a_hand_before_the_chin_does_not_turn_the_head(fitter: Fitter, project: Points, camera: Camera) -> None:
+    found = project(head(rotation=(0.1, 0.05, 0.0)))
+    points = found.points_px.copy()
+    points[points[:, 1] > points[1, 1] + 20, 0] += 25.0
+    fit = fitter.fit(points, camera)
+    assert np.rad2deg(np.abs(fit.angles - [0.1, 0.05, 0.0])).max() < 5.0
+
+
+def test_eyes_keep_their_gaze_behind_shut_lids(fitter: Fitter, project: Points, camera: Camera) -> None:
+    gaze = [[0.3, 0.0], [0.3, 0.0]]
+    for _ in range(4):
+        fitter.fit(project(head(gaze=gaze)).points_px, camera)
+    shut = project(head(gaze=[[0.0, 0.0], [0.0, 0.0]], expression=weights(eyeBlinkLeft=0.9, eyeBlinkRight=0.9)))
+    fit = fitter.fit(shut.points_px, camera)
+    assert fit.gaze[:, 0].mean() > 0.2
+
+
+def test_depth_steadies_the_rotation_without_biasing_it(fitter: Fitter, project: Points, camera: Camera) -> None:
+    turned = rotation_matrix(np.array([0.0, 0.15, 0.0], np.float32))
+    for yaw in np.linspace(-0.3, 0.3, 40):
+        params = head(rotation=(yaw, 0.05, 0.0))
+        found = project(params, noise_px=0.3)
+        seen = np.column_stack([found.points_px - found.points_px.mean(0), found.depth_px]) * [1, -1, -1] @ turned.T
+        fit = fitter.fit(
+            found.points_px, camera, (-seen[:, 2]).astype(np.float32)
+        )  # a detector that is always 9 degrees off
+    assert np.rad2deg(np.abs(fit.angles - params.rotation)).max() < 2.0
+
+
+def test_recovers_heads_in_pictures(
+    model: FaceModel, binding: LandmarkBinding, detector: LandmarkDetector, paint: Painter, camera: Camera
+) -> None:
+    rng = np.random.default_rng(7)
+    fitter = Fitter(model, binding)
+    rotation, gaze, jaw = [], [], []
+    for _ in range(16):
+        params = random_head(rng)
+        picture = paint(params)
+        detector.reset()
+        detector.detect(picture)
+        found = detector.detect(picture)
+        assert found is not None
+        fitter.reset()
+        fit = fitter.fit(found.points_px, camera)
+        rotation.append(np.abs(fit.angles - params.rotation))
+        gaze.append(np.abs(fit.gaze - params.gaze).mean())
+        jaw.append(abs(fit.expression[JAW_OPEN] - params.expression[JAW_OPEN]))
+    assert np.rad2deg(np.mean(rotation)) < 2.0
+    assert np.rad2deg(np.mean(gaze)) < 5.0
+    assert np.mean(jaw) < 0.12
+
+
+@pytest.mark.skipif(not RECORDING.is_dir(), reason=f"no recording of a known head at {RECORDING}")
+def test_recovers_the_held_out_frames_of_a_recording(
+    model: FaceModel, binding: LandmarkBinding, detector: LandmarkDetector
+) -> None:
+    fitter = Fitter(model, binding)
+    rotation, gaze, jaw, blink = [], [], [], []
+    for number, (image, camera, params, _) in enumerate(recording(model, RECORDING, held_out=True)):
+        if number % 2 or abs(params.rotation[0]) > np.deg2rad(30):
+            continue
+        detector.reset()
+        detector.detect(image)
+        found = detector.detect(image)
+        assert found is not None
+        fitter.reset()
+        fit = fitter.fit(found.points_px, camera, found.depth_px)
+        rotation.append(np.abs(fit.angles - params.rotation))
+        gaze.append(np.abs(fit.gaze - params.gaze).mean())
+        shown = lid_weights(fit.expression)
+        jaw.append(abs(shown[JAW_OPEN] - params.expression[JAW_OPEN]))
+        blink.append(np.abs(shown[BLINKS] - params.expression[BLINKS]).mean())
+    assert len(rotation) > 30
+    assert np.rad2deg(np.mean(rotation)) < 2.0
+    assert np.rad2deg(np.mean(gaze)) < 5.0
+    assert np.mean(jaw) < 0.12
+    assert np.mean(blink) < 0.12
+
+
+def test_a_fit_costs_less_than_the_detection_before_it(
+    fitter: Fitter, detector: LandmarkDetector, paint: Painter, camera: Camera
+) -> None:
+    picture = paint(head())
+    detector.reset()
+    found = detector.detect(picture)
+    assert found is not None
+    fitter.fit(found.points_px, camera, found.depth_px)
+
+    def median_s(call: object) -> float:
+        assert callable(call)
+        spent = []
+        for _ in range(25):
+            start = time.perf_counter()
+            call()
+            spent.append(time.perf_counter() - start)
+        return float(np.median(spent))
+
+    fitting = median_s(lambda: fitter.fit(found.points_px, camera, found.depth_px))
+    assert fitting < median_s(lambda: detector.detect(picture))

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from capture.landmarks import Landmarks
+from capture.smoothing import SmoothingSettings
+from capture.tracker import Track, Tracker
+from models.camera import Camera
+from models.face import FaceModel
+from models.params import EXPRESSION_INDEX, EXPRESSION_NAMES, FaceParams
+from tests.unit.capture.conftest import Painter, Points, head
+
+
+@pytest.fixture
+def tracker(model: FaceModel) -> Iterator[Tracker]:
+    with Tracker(model=model, detects=False) as tracker:
+        yield tracker
+
+
+def weights(**named: float) -> list[float]:
+    return [named.get(name, 0.0) for name in EXPRESSION_NAMES]
+
+
+def play(
+    tracker: Tracker, camera: Camera, frames: list[Landmarks | None], *, start_s: float = 0.0, fps: float = 30.0
+) -> list[Track]:
+    return [tracker.process_landmarks(frame, start_s + i / fps, camera) for i, frame in enumerate(frames)]
+
+
+def degrees(one: FaceParams, other: FaceParams) -> float:
+    return float(np.rad2deg(np.abs(one.rotation - other.rotation)).max())
+
+
+def test_no_face_holds_then_eases_to_neutral_then_is_absent(tracker: Tracker, project: Points, camera: Camera) -> None:
+    turned = project(head(rotation=(0.4, 0.0, 0.0), expression=weights(jawOpen=0.5)))
+    play(tracker, camera, [project(head())] * 45)
+    last = play(tracker, camera, [turned] * 30, start_s=1.5)[-1]
+    gone = play(tracker, camera, [None] * 60, start_s=2.5)
+    states = [track.state for track in gone]
+    assert states[:14] == ["holding"] * 14
+    assert states[16:44] == ["easing"] * 28
+    assert states[46:] == ["absent"] * 14
+    assert degrees(gone[10].params, last.params) < 1e-3
+    assert 3.0 < degrees(gone[30].params, last.params) < 20.0
+    assert degrees(gone[-1].params, gone[-1].neutral) < 1e-3
+    assert all(track.confidence == 0.0 and track.landmarks_px is None and track.num_faces == 0 for track in gone)
+    steps = [degrees(a.params, b.params) for a, b in pairwise(gone)]
+    assert max(steps) < 2.0
+
+
+def test_nobody_from_the_start_is_absent_at_neutral(tracker: Tracker, camera: Camera) -> None:
+    tracks = play(tracker, camera, [None] * 5)
+    assert [track.state for track in tracks] == ["absent"] * 5
+    np.testing.assert_array_equal(tracks[-1].params.rotation, np.zeros(3))
+
+
+def test_a_face_that_returns_elsewhere_is_blended_in(tracker: Tracker, project: Points, camera: Camera) -> None:
+    play(tracker, camera, [project(head())] * 45)
+    gone = play(tracker, camera, [None] * 10, start_s=1.5)
+    back = project(head(rotation=(-0.5, 0.0, 0.0)))
+    tracks = play(tracker, camera, [back] * 12, start_s=1.5 + 10 / 30)
+    shown = [gone[-1], *tracks]
+    steps = [degrees(a.params, b.params) for a, b in pairwise(shown)]
+    assert max(steps) < 13.0
+    assert abs(np.rad2deg(tracks[-1].params.rotation[0]) + 28.6) < 3.0
+
+
+def test_learning_makes_no_jump(tracker: Tracker, project: Points, camera: Camera) -> None:
+    rng = np.random.default_rng(0)
+    someone = rng.normal(0, 1, 80)
+    frames = [
+        project(head(identity=someone, rotation=(0.35 * np.sin(i / 40), 0.1 * np.sin(i / 27), 0.0))) for i in range(300)
+    ]
+    tracks = play(tracker, camera, list(frames))
+    assert np.abs(tracks[-1].params.identity).max() > 0.05
+    asked = [0.35 * (np.sin((i + 1) / 40) - np.sin(i / 40)) for i in range(299)]
+    shown = [float(b.params.rotation[0] - a.params.rotation[0]) for a, b in pairwise(tracks)]
+    assert np.rad2deg(np.abs(np.array(shown) - asked)).max() < 1.0
+    weights_moved = [np.abs(b.params.expression - a.params.expression).max() for a, b in pairwise(tracks)]
+    assert max(weights_moved) < 0.12
+
+
+def test_calibrating_takes_the_face_shown_for_rest(tracker: Tracker, project: Points, camera: Camera) -> None:
+    play(tracker, camera, [project(head())] * 60)
+    odd = head(rotation=(0.12, -0.1, 0.0), expression=weights(browInnerUp=0.6, jawOpen=0.25))
+    asked = [tracker.is_calibrating]
+    tracker.calibrate()
+    asked.append(tracker.is_calibrating)
+    last = play(tracker, camera, [project(odd)] * 120, start_s=2.0)[-1]
+    assert [*asked, tracker.is_calibrating] == [False, True, False]
+    assert degrees(last.params, last.neutral) < 1.0
+    assert np.abs(last.params.expression - last.neutral.expression).max() < 0.1
+    assert abs(np.rad2deg(last.neutral.rotation[0]) - 6.9) < 2.5
+
+
+def test_without_being_asked_an_open_mouth_is_not_rest_and_shut_eyes_are_not_rest(
+    tracker: Tracker, project: Points, camera: Camera
+) -> None:
+    shut = project(head(expression=weights(eyeBlinkLeft=0.8, eyeBlinkRight=0.8, jawOpen=0.4)))
+    rest = project(head())
+    play(tracker, camera, [shut] * 40)
+    tracks = play(tracker, camera, [rest] * 240, start_s=40 / 30)
+    last = tracks[-1]
+    shown = last.params.expression - last.neutral.expression
+    assert abs(shown[EXPRESSION_INDEX["jawOpen"]]) < 0.1
+    assert shown[EXPRESSION_INDEX["eyeBlinkLeft"]] < 0.15
+    assert shown[EXPRESSION_INDEX["eyeWideLeft"]] < 0.15
+    shut_again = play(tracker, camera, [shut] * 10, start_s=10.0)[-1]
+    assert shut_again.params.expression[EXPRESSION_INDEX["eyeBlinkLeft"]] > 0.8
+
+
+@pytest.mark.parametrize("fps", [1.0, 15.0, 60.0])
+def test_any_frame_rate(tracker: Tracker, project: Points, camera: Camera, fps: float) -> None:
+    frames: list[Landmarks | None] = [project(head(rotation=(0.2, 0.0, 0.0)))] * max(round(3 * fps), 4)
+    last = play(tracker, camera, frames, fps=fps)[-1]
+    assert last.state == "tracked"
+    assert abs(last.params.rotation[0] - 0.2) < 0.05
+
+
+def test_settings_can_change_while_it_runs(tracker: Tracker, project: Points, camera: Camera) -> None:
+    play(tracker, camera, [project(head())] * 60)
+    tracker.apply(SmoothingSettings(min_cutoff_hz=0.1, beta=0.0))
+    slow = play(tracker, camera, [project(head(rotation=(0.4, 0.0, 0.0)))] * 3, start_s=2.0)[-1]
+    assert slow.params.rotation[0] < 0.1
+
+
+def test_reset_forgets_the_person(tracker: Tracker, project: Points, camera: Camera) -> None:
+    someone = [project(head(identity=np.random.default_rng(1).normal(0, 1, 80)))] * 90
+    first = play(tracker, camera, list(someone), fps=32.0)  # exact in binary
+    tracker.reset()
+    again = play(tracker, camera, list(someone), start_s=128.0, fps=32.0)
+    for a, b in zip(first, again, strict=True):
+        np.testing.assert_allclose(a.params.pack(), b.params.pack(), atol=1e-3)
+
+
+def test_confidence_falls_when_landmarks_are_no_face(tracker: Tracker, project: Points, camera: Camera) -> None:
+    good = play(tracker, camera, [project(head())] * 5)[-1]
+    bad = play(tracker, camera, [project(head(), noise_px=15.0)] * 5, start_s=1.0)[-1]
+    assert good.confidence > 0.95
+    assert bad.confidence < 0.3
+    assert bad.state == "tracked"
+
+
+def test_images_end_to_end(model: FaceModel, paint: Painter, camera: Camera) -> None:
+    with Tracker(model=model) as tracker:
+        tracks = [
+            tracker.process(paint(head(rotation=(yaw, 0.0, 0.0))), i / 30)
+            for i, yaw in enumerate((0.0, 0.15, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3))
+        ]
+        assert [track.state for track in tracks] == ["tracked"] * 8
+        assert abs(np.rad2deg(tracks[-1].params.rotation[0]) - 17.2) < 5.0
+        assert tracks[-1].num_faces == 1
+        assert tracker.process(np.full((480, 480, 3), 80, np.uint8), 0.3).state == "holding"
+        with pytest.raises(ValueError, match="expected"):
+            tracker.process(np.zeros((4, 4), np.uint8), 0.4)
+
+
+def test_without_a_detector_images_are_refused(tracker: Tracker) -> None:
+    with pytest.raises(ValueError, match="without a detector"):
+        tracker.process(np.zeros((4, 4, 3), np.uint8), 0.0)
