@@ -127,6 +127,10 @@ class SpaceTimeGenerator(nn.Module):
         self.texture = nn.Parameter(0.1 * torch.randn(1, config.texture_channels, *config.texture_size))
         self.mix = _conv(config.detail_channels + config.texture_channels + 4, 16)
         self.paint = _conv(16, 4)
+        with torch.no_grad():
+            # Begin with the network's own paint everywhere: a mask that begins shut may never learn to open.
+            self.paint.weight.mul_(0.1)
+            self.paint.bias[3] = 2.0  # type: ignore[index]
         self.plate = nn.Parameter(torch.full((1, 3, size, size), 0.5))
         keep = torch.ones(1, CONDITIONING_CHANNELS, 1, 1)
         for index, name in enumerate(("diffuse", "correspondence", "gaze")):

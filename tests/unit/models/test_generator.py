@@ -77,3 +77,15 @@ def test_a_config_out_of_range_is_refused_by_name(changes: dict[str, object], me
 def test_another_length_of_window_is_refused() -> None:
     with pytest.raises(ValueError, match="expected a window of 3, got 4"):
         small()(frames(4))
+
+
+def test_an_untrained_generator_paints_and_does_not_only_show_its_plate() -> None:
+    for seed in range(5):
+        torch.manual_seed(seed)
+        generator = SpaceTimeGenerator(GeneratorConfig(resolution=128, window=1))
+        frames = torch.rand(1, 1, 9, 128, 128)
+        with torch.no_grad():
+            generator.plate.fill_(0.0)
+            dark = generator(frames)
+            generator.plate.fill_(1.0)
+            assert (generator(frames) - dark).mean() < 0.3  # the share of the plate
