@@ -40,6 +40,10 @@ UPPER_LIP, LOWER_LIP = 13, 14
 LIDS = ((159, 145), (158, 153), (160, 144), (386, 374), (385, 380), (387, 373))
 EYE_CORNERS = ((33, 133), (362, 263))
 
+OWN_WEIGHT, OWN_WEIGHT_OF_EYES = 0.15, 0.3
+"""Unasked, a face that shows a shape up to this weight is taken to be built so; what is beyond is expression."""
+
+_OWN = np.where([name.startswith(("brow", "eye")) for name in FREE_NAMES], OWN_WEIGHT_OF_EYES, OWN_WEIGHT)
 _JAW_OPEN = FREE_NAMES.index("jawOpen")
 
 
@@ -49,10 +53,8 @@ class Rest:
 
     offsets: Array
     """`[478, 3]` where this person's landmarks lie off the model's, head frame, metres."""
-    weights: Array
-    """`[43]` expression that remains: zero, but for a jaw that hung open all the time it was watched."""
     fit: Fit
-    """Usual pose and gaze."""
+    """Usual pose and gaze, without expression: the offsets hold what the face shows at rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,17 +124,17 @@ class Calibration:
         """
         bench.set_identity(identity, np.zeros_like(bench.offsets))
         if self.is_asked:
-            offsets, weights = yield from self._offsets(bench, self._first)
+            offsets = yield from self._offsets(bench, self._first, np.zeros(len(FREE_NAMES)))
         else:
-            offsets, weights = yield from self._unasked_offsets(bench)
+            offsets = yield from self._unasked_offsets(bench)
         bench.set_identity(identity, offsets)
         bench.reset()
         # Pose as it was in the first second, as the offsets make it: a later one would shift everything shown since.
         usual = _median_fit((yield from self._refit(bench, self._first)))
         if self.is_asked:
-            return Rest(offsets, weights, usual)
+            return Rest(offsets, usual)
         gaze = [fit.gaze for fit in (yield from self._refit(bench, self._open))]
-        return Rest(offsets, weights, _plausible(usual, np.median(gaze, axis=0) if gaze else np.zeros((2, 2))))
+        return Rest(offsets, _plausible(usual, np.median(gaze, axis=0) if gaze else np.zeros((2, 2))))
 
     @staticmethod
     def _refit(bench: Fitter, frames: list[_Frame], weights: Array | None = None) -> Generator[None, None, list[Fit]]:
@@ -143,29 +145,37 @@ class Calibration:
             yield
         return fits
 
-    def _unasked_offsets(self, bench: Fitter) -> Generator[None, None, tuple[Array, Array]]:
+    def _unasked_offsets(self, bench: Fitter) -> Generator[None, None, Array]:
         """Measure each part of the face on the frames that show it at rest."""
         mouth, eyes = _parts(bench)
-        of_mouth, weights = yield from self._offsets(bench, self._closed)
-        of_face, _ = yield from self._offsets(bench, self._open or self._first)
+        weights = yield from self._shown(bench, self._closed)
+        of_mouth = yield from self._offsets(bench, self._closed, weights)
+        seen = self._open or self._first
+        weights = yield from self._shown(bench, seen)
+        of_face = yield from self._offsets(bench, seen, weights)
         if not self._open:  # eyes shut all the time: take the model's
             of_face[eyes] = 0.0
-        return np.where(mouth[:, None], of_mouth, of_face), weights
+        return np.where(mouth[:, None], of_mouth, of_face)
 
-    def _offsets(self, bench: Fitter, frames: list[_Frame]) -> Generator[None, None, tuple[Array, Array]]:
-        """Measure offsets `[478, 3]` on frames that show rest, and the weights `[43]` that they show beside it."""
-        weights = np.zeros(len(FREE_NAMES))
-        if not self.is_asked:
-            gap_m = max(float(np.median([frame.gap_m for frame in frames])) - CLOSED_GAP_M, 0.0)
-            jaw = bench.landmarks.expression_basis[_JAW_OPEN]
-            weights[_JAW_OPEN] = min(gap_m / float(np.linalg.norm(jaw[UPPER_LIP] - jaw[LOWER_LIP])), 1.0)
+    def _shown(self, bench: Fitter, frames: list[_Frame]) -> Generator[None, None, Array]:
+        """Tell the expression `[43]` in frames near rest: what is too much to be a face's own shape."""
+        bench.reset()
+        fits = yield from self._refit(bench, frames)
+        weights = np.maximum(np.median([fit.weights for fit in fits], axis=0) - _OWN, 0.0)
+        gap_m = max(float(np.median([frame.gap_m for frame in frames])) - CLOSED_GAP_M, 0.0)
+        jaw = bench.landmarks.expression_basis[_JAW_OPEN]
+        weights[_JAW_OPEN] = min(gap_m / float(np.linalg.norm(jaw[UPPER_LIP] - jaw[LOWER_LIP])), 1.0)
+        return weights
+
+    def _offsets(self, bench: Fitter, frames: list[_Frame], weights: Array) -> Generator[None, None, Array]:
+        """Measure offsets `[478, 3]` on frames that show expression `weights [43]` and otherwise rest."""
         bench.reset()
         fits = yield from self._refit(bench, frames, weights)
         residuals = [
             bench.residual(frame.landmarks.points_px, frame.camera, fit)
             for frame, fit in zip(frames, fits, strict=True)
         ]
-        return np.median(residuals, axis=0), weights
+        return np.asarray(np.median(residuals, axis=0))
 
 
 def _with_mouth_closed(frames: list[_Frame]) -> list[_Frame]:

@@ -26,6 +26,9 @@ EYE_CORNERS = {"right": (33, 133), "left": (362, 263)}
 LIDS = {"right": ((159, 145), (158, 153), (160, 144)), "left": ((386, 374), (385, 380), (387, 373))}
 IRIS_CENTERS = {"right": 468, "left": 473}
 
+MIN_OPENNESS = 0.1
+"""Lid gap over eye width below which the detector invents the iris."""
+
 
 @dataclass(frozen=True, slots=True)
 class Following:
@@ -41,7 +44,7 @@ def measure(points_px: NDArray[np.float32], depth_px: NDArray[np.float32]) -> di
     """Measure a series of landmarks `[T, 478, 2]` with depths `[T, 478]`; frames without a face are NaN.
 
     Gives each of `MEASURES` as `[T]`: angles in radians, openings and widths in eye distances, gaze as the place of
-    the irises between the eye corners, -1 to 1, positive to the image's right.
+    the irises between the eye corners, -1 to 1, positive to the image's right, NaN where the eyes are shut.
     """
     points = np.concatenate([points_px, depth_px[..., None]], -1).astype(np.float64)
     points[..., 1:] *= -1.0  # y up, z towards the viewer
@@ -63,7 +66,9 @@ def measure(points_px: NDArray[np.float32], depth_px: NDArray[np.float32]) -> di
         along = upright[:, stop] - upright[:, start]
         iris = upright[:, IRIS_CENTERS[side]] - upright[:, start]
         places.append(2.0 * (iris[:, :2] * along[:, :2]).sum(-1) / (along[:, :2] ** 2).sum(-1) - 1.0)
-    series["gaze_horizontal"][seen] = np.mean(places, 0)
+    widths = [_distance(upright, *corners) for corners in EYE_CORNERS.values()]
+    is_open = np.mean(openings, 0) > MIN_OPENNESS * np.mean(widths, 0)
+    series["gaze_horizontal"][seen] = np.where(is_open, np.mean(places, 0), np.nan)
     return series
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,7 +111,7 @@ class Person:
         except StopIteration as finished:
             rest: Rest = finished.value
             self._target = (self._measuring_identity, rest.offsets)
-            self.neutral = replace(rest.fit, weights=rest.weights)
+            self.neutral = rest.fit
             self._measuring = None
             self._is_asked = self._is_asked and not calibration.is_asked
 
