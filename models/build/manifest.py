@@ -1,7 +1,7 @@
 """Refresh the hashes of `models/manifest.json`: `python -m models.build.manifest`, after a bake or training.
 
-The manifest says of every weights file below `models` how it was made, from what, and under which licence. Those words are
-written by hand; only the SHA-256 is computed.
+The manifest says of every weights file below `models` how it was made, from what, and under which licence. Those words
+are written by hand; only the SHA-256 is computed.
 """
 
 from __future__ import annotations
