@@ -95,6 +95,8 @@ async def test_it_says_where_it_is_answers_and_ends() -> None:
         assert actor == "milo"
         async with ClientSession() as http, http.get(url + "healthz") as response:
             assert (await response.json())["status"] == "ok"
+        while not targets.opened:  # the first actor is prepared in a thread of its own
+            await asyncio.sleep(0.01)
         stop.set()
         assert await serving is True
     assert targets.opened[0].names() == ["warm_up", "close"]
