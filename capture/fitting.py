@@ -185,7 +185,7 @@ class Fitter:
         return Fit(np.eye(3), translation, np.zeros((2, 2)), np.zeros(len(FREE)), 0.0)
 
 
-def _sparse(basis: Array, threshold_m: float = 5e-5) -> tuple[NDArray[np.int64], NDArray[np.int64], Array]:
+def _sparse(basis: Array, threshold_m: float = 2e-4) -> tuple[NDArray[np.int64], NDArray[np.int64], Array]:
     """Keep of `[43, 478, 3]`, by landmark, what moves it: (starts `[479]`, shapes `[n]`, offsets `[n, 3]`)."""
     moves = threshold_m < np.linalg.norm(basis, axis=-1).T  # [478, 43]
     landmark, shape = np.nonzero(moves)

@@ -39,6 +39,10 @@ STRAY_SHARE = 0.5
 """Share of a landmark's usual movement with expression that is an error where pose is concerned."""
 STRAY_M = 0.003
 """The same, for what no shape describes: skin over muscle."""
+LIVELY_M = 0.009
+"""A landmark that a shape moves further than this, on lips, lids or brows, is fitted for itself."""
+QUIET_STEP = 3
+"""Of the others one in so many is fitted, for all."""
 SENSOR_M = 0.0007
 """Noise of a landmark from one frame to the next, at the head."""
 SHUT_BLINK = 0.6
@@ -97,11 +101,12 @@ class LandmarkModel:
         normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         self.normals = normals / np.linalg.norm(normals, axis=1, keepdims=True)
         variance = binding.spread_m.astype(np.float64) ** 2 + SENSOR_M**2
-        self.precision = DATA_SHARE / variance
+        share = DATA_SHARE * self._shares()
+        self.precision = share / variance
         """`[478]` 1/m^2"""
         stray = (((DEVIATIONS[:, None, None] * self.expression_basis) ** 2).sum((0, 2))) * STRAY_SHARE**2
         stray[468:] = np.inf
-        self.pose_precision = DATA_SHARE / (variance + stray + STRAY_M**2)
+        self.pose_precision = share / (variance + stray + STRAY_M**2)
         """`[478]` 1/m^2: what expressions move says less of pose, for no expression is modelled exactly."""
         eyes = [model.identity_basis[:, a:b][:, -24:].mean(1) for a, b in model.eye_ranges]
         self.eye_center_mean = model.eye_centers(model.mean).astype(np.float64)
@@ -114,6 +119,17 @@ class LandmarkModel:
             center, basis = self.eye_center_mean[eye, 2], self.eye_center_basis[:, eye, 2:]
             points[iris, 2] = center + IRIS_RESPONSE * (points[iris, 2] - center)
             self.identity_basis[:, iris, 2] = basis + IRIS_RESPONSE * (self.identity_basis[:, iris, 2] - basis)
+        self._identity_rows = np.ascontiguousarray(self.identity_basis.reshape(len(self.identity_basis), -1))
+
+    def _shares(self) -> Array:
+        """Give the share `[478]` of each landmark in what is fitted: quiet skin is left to every third."""
+        size = np.linalg.norm(self.expression_basis, axis=-1).max(0)
+        lively = size > LIVELY_M
+        lively[468:] = True
+        shares = np.where(lively, 1.0, 0.0)
+        quiet = np.flatnonzero(~lively)
+        shares[quiet[::QUIET_STEP]] = QUIET_STEP
+        return shares
 
     @staticmethod
     def _look_basis(expression: Array) -> Array:
@@ -130,8 +146,8 @@ class LandmarkModel:
     def neutral(self, identity: Array) -> tuple[Array, Array]:
         """Give the landmarks `[478, 3]` and the eyeball centres `[2, 3]` of a face at rest."""
         return (
-            self.mean + np.tensordot(identity, self.identity_basis, 1),
-            self.eye_center_mean + np.tensordot(identity, self.eye_center_basis, 1),
+            self.mean + (identity @ self._identity_rows).reshape(COUNT, 3),
+            self.eye_center_mean + (identity @ self.eye_center_basis.reshape(len(identity), 6)).reshape(2, 3),
         )
 
     def landmarks(self, fit: Fit, neutral: Array, eye_centers: Array) -> Array:

@@ -114,7 +114,7 @@ class LandmarkDetector:
         faces = self._mesh.process(image).multi_face_landmarks
         if not faces:
             return None
-        points = np.array([(p.x, p.y, p.z) for p in faces[0].landmark], np.float32)
+        points = _coordinates(faces[0])
         height, width = image.shape[:2]
         return points * np.array([width, height, width], np.float32)
 
@@ -150,6 +150,18 @@ class LandmarkDetector:
             box = detection.location_data.relative_bounding_box
             boxes.append(np.array([box.xmin, box.ymin, box.width, box.height], np.float32) * scale)
         return boxes
+
+
+def _coordinates(face: Any) -> Array:  # noqa: ANN401 - a protobuf message
+    """Read the landmarks `[478, 3]` of a message, as the detector gives them."""
+    # A landmark is 17 bytes on the wire: two tags, then x, y and z, each a tag and a float. Read at once that is a
+    # tenth of the time; anything else is read one by one.
+    wire = np.frombuffer(face.SerializeToString(), np.uint8)
+    if len(wire) == COUNT * 17:
+        records = wire.reshape(COUNT, 17)
+        if (records[:, [0, 1, 2, 7, 12]] == [0x0A, 0x0F, 0x0D, 0x15, 0x1D]).all():
+            return np.stack([records[:, k : k + 4].copy().view("<f4")[:, 0] for k in (3, 8, 13)], 1)
+    return np.array([(p.x, p.y, p.z) for p in face.landmark], np.float32)
 
 
 def _prominence(box: Array, width: int, height: int) -> float:

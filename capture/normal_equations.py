@@ -76,6 +76,8 @@ def accumulate(  # noqa: C901 - one pass over the landmarks, nothing is stored b
     for i in range(observed.shape[0]):
         eye = eye_of_landmark[i]
         weight = precision[i]
+        if weight == 0.0 and slot_of_landmark[i] < 0:
+            continue
         gaze_move[:] = 0.0
         count = 6
         for k in range(6):

@@ -1,29 +1,42 @@
-"""Rotations as vectors: axis times angle, where they may be scaled, averaged and filtered."""
+"""Rotations as vectors, axis times angle, where they can be scaled, averaged and filtered; compiled: they are many."""
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
 
-def rotation_vector(matrix: Array) -> Array:
+@numba.njit(cache=True)
+def rotation_vector(matrix: Array) -> Array:  # pragma: no cover - compiled
     """Turn a rotation matrix `[3, 3]` into axis times angle `[3]`, rad; angles below half a turn."""
-    axis = np.array([matrix[2, 1] - matrix[1, 2], matrix[0, 2] - matrix[2, 0], matrix[1, 0] - matrix[0, 1]]) / 2.0
-    sine = float(np.linalg.norm(axis))
-    angle = np.arctan2(sine, (np.trace(matrix) - 1.0) / 2.0)
-    return np.asarray(axis * (angle / sine if sine > 1e-9 else 1.0))
+    axis = np.empty(3)
+    axis[0] = (matrix[2, 1] - matrix[1, 2]) / 2.0
+    axis[1] = (matrix[0, 2] - matrix[2, 0]) / 2.0
+    axis[2] = (matrix[1, 0] - matrix[0, 1]) / 2.0
+    sine = np.sqrt(axis[0] * axis[0] + axis[1] * axis[1] + axis[2] * axis[2])
+    angle = np.arctan2(sine, (matrix[0, 0] + matrix[1, 1] + matrix[2, 2] - 1.0) / 2.0)
+    return axis * (angle / sine) if sine > 1e-9 else axis
 
 
-def rotation_from_vector(vector: Array) -> Array:
+@numba.njit(cache=True)
+def rotation_from_vector(vector: Array) -> Array:  # pragma: no cover - compiled
     """Invert `rotation_vector` (Rodrigues)."""
-    angle = float(np.linalg.norm(vector))
+    angle = np.sqrt(vector[0] * vector[0] + vector[1] * vector[1] + vector[2] * vector[2])
+    matrix = np.eye(3)
     if angle < 1e-12:
-        return np.eye(3)
-    x, y, z = vector / angle
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    return np.asarray(np.eye(3) + np.sin(angle) * cross + (1.0 - np.cos(angle)) * (cross @ cross))
+        return matrix
+    x, y, z = vector[0] / angle, vector[1] / angle, vector[2] / angle
+    sine, versine = np.sin(angle), 1.0 - np.cos(angle)
+    matrix[0, 0] += versine * (x * x - 1.0)
+    matrix[1, 1] += versine * (y * y - 1.0)
+    matrix[2, 2] += versine * (z * z - 1.0)
+    matrix[0, 1], matrix[1, 0] = versine * x * y - sine * z, versine * x * y + sine * z
+    matrix[0, 2], matrix[2, 0] = versine * x * z + sine * y, versine * x * z - sine * y
+    matrix[1, 2], matrix[2, 1] = versine * y * z - sine * x, versine * y * z + sine * x
+    return matrix
 
 
 def blend_rotations(start: Array, end: Array, share: float) -> Array:

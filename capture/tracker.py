@@ -29,6 +29,8 @@ RETURN_S = 0.15
 """A face that returns elsewhere is blended in over this long."""
 FORGET_S = 0.2
 """After a longer gap a face is fitted from scratch."""
+SETTLED_S = 10 * EASE_S
+"""Time after which an estimate counts as taken over."""
 GOOD_ERROR_M, BAD_ERROR_M = 0.002, 0.008
 """Fitting errors of full and of no confidence."""
 
@@ -76,7 +78,10 @@ class Tracker:
         self._fitter.reset()
         self._smoother.reset()
         rest = FaceParams.neutral()
+        self._rest = rest
         self._neutral = rest
+        self._neutral_fit: Fit | None = None
+        self._neutral_age_s = 0.0
         self._shown = self._gap_from = rest
         self._last_s: float | None = None
         self._seen_s: float | None = None
@@ -151,7 +156,7 @@ class Tracker:
         self.close()
 
     def _params(self, fit: Fit) -> FaceParams:
-        return FaceParams.neutral().replace(
+        return self._rest.replace(
             identity=self._person.identity.astype(np.float32),
             expression=lid_weights(fit.expression),
             rotation=fit.angles,
@@ -161,6 +166,10 @@ class Tracker:
 
     def _ease_neutral(self, elapsed_s: float) -> None:
         assert self._person.neutral is not None  # learning precedes
+        if self._person.neutral is self._neutral_fit and self._neutral_age_s > SETTLED_S:
+            return
+        self._neutral_age_s = self._neutral_age_s + elapsed_s if self._person.neutral is self._neutral_fit else 0.0
+        self._neutral_fit = self._person.neutral
         target = self._params(self._person.neutral)
         share = 1.0 - float(np.exp(-elapsed_s / EASE_S)) if elapsed_s > 0.0 else 1.0
         self._neutral = _blend(self._neutral, target, share)

@@ -41,7 +41,7 @@ def test_binding_finds_known_points_again(model: FaceModel, binding: LandmarkBin
     camera = Camera.webcam(640, 640)
     rng = np.random.default_rng(0)
     pictures = []
-    for _ in range(8):
+    for _ in range(12):
         rotation = rng.uniform(-0.4, 0.4, 3)
         gaze = np.tile(rng.uniform(-0.3, 0.3, 2), (2, 1))
         weights = rng.uniform(0, 0.4, 52) * (rng.random(52) < 0.2)
@@ -51,8 +51,8 @@ def test_binding_finds_known_points_again(model: FaceModel, binding: LandmarkBin
     landmarks[3] += 40.0  # the detector lost one
     found = bind(model, vertices, landmarks, np.full(len(vertices), 0.6 / 640, np.float32), rounds=2)
     distance = np.linalg.norm(found.points(model, model.mean) - binding.points(model, model.mean), axis=1)
-    assert np.median(distance) < 0.0005
-    assert np.quantile(distance, 0.95) < 0.003
+    assert np.median(distance) < 0.001
+    assert np.quantile(distance, 0.95) < 0.004
 
 
 def test_a_damaged_file_is_refused_with_the_reason(tmp_path: Path) -> None:
