@@ -95,7 +95,7 @@ async def test_it_says_where_it_is_answers_and_ends() -> None:
         assert actor == "milo"
         async with ClientSession() as http, http.get(url + "healthz") as response:
             assert (await response.json())["status"] == "ok"
-        while not targets.opened:  # the first actor is prepared in a thread of its own
+        while not targets.opened:  # noqa: ASYNC110 - prepared in a thread of its own, which tells nobody
             await asyncio.sleep(0.01)
         stop.set()
         assert await serving is True
