@@ -63,8 +63,10 @@ def test_the_target_follows_and_settings_change_how(reenactor: Reenactor) -> Non
     rest = shown(TransferSettings(rotation_gain=0.0))
     turned = shown(TransferSettings())
     mirrored = shown(TransferSettings(is_mirrored=True))
-    assert np.abs(turned - rest).max() > 20
-    assert np.abs(turned - mirrored).max() > 20
+    # An untrained generator paints faintly: a few levels are motion, and the same settings twice give none.
+    assert np.array_equal(turned, shown(TransferSettings()))
+    assert np.abs(turned - rest).max() > 5
+    assert np.abs(turned - mirrored).max() > 5
 
 
 def test_smoothing_reaches_the_tracker_before_and_after_warm_up(actor: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
