@@ -152,6 +152,8 @@ def _blend(rest: Array, basis: Array, weights: Array) -> Array:  # pragma: no co
     return moved
 
 
+IRIS_RAD = np.deg2rad(20.5)
+"""Angle of the iris' edge from the line of sight."""
 EQUATOR_SIZE = 24
 """Vertices of an eyeball's last ring, its equator."""
 

@@ -12,8 +12,6 @@ import json
 import sys
 from pathlib import Path
 
-import torch
-
 from models.face import FaceModel
 from models.generator import GeneratorConfig
 from reenact.quality import measure
@@ -46,8 +44,7 @@ def ablate(source: Path, output: Path, *, steps: int, resolution: int, device: s
         trainer, _ = prepare(recording, model, config, generator, folder, choose_device(device))
         train(trainer)
         frames = recording.held_out
-        truth = trainer.data.truth[[trainer.data.index[int(frame)] for frame in frames]].permute(0, 2, 3, 1).numpy()
-        pictures = (trainer.predict(frames).clamp(0, 1) * 255 + 0.5).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+        pictures, truth = trainer.compare(frames)
         table[name] = measure(pictures, truth, frames=frames)
         table_path.write_text(json.dumps(table, indent=1))
     return table

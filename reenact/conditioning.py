@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.camera import Camera
-from models.face import FaceModel
+from models.face import IRIS_RAD, FaceModel
 from models.illumination import linear_to_srgb, shade, vertex_normals
 from models.params import FaceParams
 from reenact.rasterize import Rasterizer
@@ -20,7 +20,6 @@ GROUPS = {"diffuse": slice(0, 3), "correspondence": slice(3, 6), "gaze": slice(6
 
 MIN_RIGIDITY = 0.5
 """Triangles that follow the skull less than this (the lower neck) are not drawn."""
-IRIS_RAD = np.deg2rad(20.5)
 GLANCE_RAD = np.deg2rad(60.0)
 
 

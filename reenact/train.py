@@ -160,10 +160,9 @@ def some_held_out(recording: Recording, count: int = 6) -> np.ndarray[Any, np.dt
 
 def package(trainer: Trainer, look: FaceParams, output: Path, *, title: str, consent: str, license: str) -> Actor:  # noqa: A002
     """Judge the averaged generator on the held-out frames and write the package. Raises `ActorError`."""
-    data, recording = trainer.data, trainer.data.recording
+    recording = trainer.data.recording
     held_out = recording.held_out if len(recording.held_out) else recording.training[-1:]
-    truth = data.truth[[data.index[int(frame)] for frame in held_out]].permute(0, 2, 3, 1).numpy()
-    pictures = (trainer.predict(held_out).clamp(0, 1) * 255 + 0.5).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    pictures, truth = trainer.compare(held_out)
     report = {
         "held_out": measure(pictures, truth, frames=held_out),
         "held_out_frames": len(held_out),

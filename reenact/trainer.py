@@ -250,13 +250,18 @@ class Trainer:
 
     def psnr(self, frames: NDArray[np.int64]) -> float:
         """Average PSNR in dB of the averaged generator on `frames`."""
-        truth = self.data.truth[[self.data.index[int(frame)] for frame in frames]].float() / 255.0
+        truth = self.data.pictures(frames).float() / 255.0
         errors = (self.predict(frames) - truth).square().mean((1, 2, 3))
         return float((-10 * errors.log10()).mean())
 
+    def compare(self, frames: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Give what the averaged generator makes of `frames`, and the truth, each `[N, H, W, 3]` uint8."""
+        outputs = (self.predict(frames).clamp(0, 1) * 255 + 0.5).to(torch.uint8)
+        return outputs.permute(0, 2, 3, 1).numpy(), self.data.pictures(frames).permute(0, 2, 3, 1).numpy()
+
     def draw_grid(self, frames: NDArray[np.int64], path: Path) -> None:
         """Write rows of truth, output and error (four times) of `frames` as one picture."""
-        truth = self.data.truth[[self.data.index[int(frame)] for frame in frames]].float() / 255.0
+        truth = self.data.pictures(frames).float() / 255.0
         output = self.predict(frames).clamp(0, 1)
         rows = torch.cat([truth, output, ((output - truth).abs() * 4).clamp(0, 1)], 2)
         grid = torch.cat(list(rows), 2).permute(1, 2, 0).numpy()

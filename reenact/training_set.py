@@ -59,7 +59,11 @@ class TrainingSet:
         truth = self.truth[rows].to(device).float() / 255.0
         return current, self.reduced[windows].to(device).float(), truth
 
+    def pictures(self, frames: NDArray[np.int64]) -> Tensor:
+        """Give the true pictures of `frames`, `[B, 3, H, W]` uint8."""
+        return self.truth[[self.index[int(frame)] for frame in frames]]
+
     def median_picture(self) -> Tensor:
         """Guess the background `[3, H, W]`: the median of up to 64 training pictures."""
         frames = self.recording.training[:: max(1, len(self.recording.training) // 64)]
-        return self.truth[[self.index[int(frame)] for frame in frames]].median(0).values.float() / 255.0
+        return self.pictures(frames).median(0).values.float() / 255.0

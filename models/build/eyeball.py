@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.face import EQUATOR_SIZE
+from models.face import EQUATOR_SIZE, IRIS_RAD
 
 Array = NDArray[np.float64]
 
 PUPIL_RAD = np.deg2rad(8.0)
-IRIS_RAD = np.deg2rad(20.5)
 RING_ANGLES = np.concatenate([np.deg2rad([4, 8, 12, 16, 19, 22, 30, 40, 52, 68]), [np.pi / 2]])
 """Angle of each ring from the line of sight; the last is the equator, so that its mean is the centre."""
 
