@@ -14,9 +14,10 @@ from pathlib import Path
 
 from models.face import FaceModel
 from models.generator import GeneratorConfig
+from models.memory import keep_memory
 from reenact.quality import measure
 from reenact.train import choose_device, prepare, read_recording, train
-from reenact.trainer import TrainingConfig, keep_memory
+from reenact.trainer import TrainingConfig
 
 VARIANTS: dict[str, dict[str, int | tuple[str, ...]]] = {
     "whole": {},

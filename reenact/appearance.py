@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from models.face import FaceModel
 from models.illumination import sh_basis, srgb_to_linear, vertex_normals
 from models.params import REFLECTANCE_SIZE, FaceParams
+from models.rasterize import Rasterizer
 from reenact.dataset import Recording
-from reenact.rasterize import Rasterizer
 
 Array = NDArray[np.float32]
 

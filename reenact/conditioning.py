@@ -9,7 +9,7 @@ from models.camera import Camera
 from models.face import IRIS_RAD, FaceModel
 from models.illumination import linear_to_srgb, shade, vertex_normals
 from models.params import FaceParams
-from reenact.rasterize import Rasterizer
+from models.rasterize import Rasterizer
 
 Array = NDArray[np.float32]
 

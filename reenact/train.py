@@ -19,6 +19,7 @@ from PIL import Image
 from capture.progress import Progress
 from models.face import FaceModel
 from models.generator import GeneratorConfig
+from models.memory import keep_memory
 from models.params import FaceParams
 from models.perceptual import PerceptualWeightsError
 from reenact.actor import Actor, ActorError, save_actor
@@ -27,7 +28,7 @@ from reenact.dataset import Recording, read_rendering
 from reenact.quality import measure
 from reenact.recorded_video import read_video
 from reenact.target import Target
-from reenact.trainer import Trainer, TrainingConfig, keep_memory
+from reenact.trainer import Trainer, TrainingConfig
 from reenact.training_set import TrainingSet
 from reenact.video import VideoError
 

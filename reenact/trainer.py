@@ -7,10 +7,8 @@ budget that is spent, so that five minutes and an hour are the same recipe.
 
 from __future__ import annotations
 
-import ctypes
 import math
 import os
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -274,16 +272,3 @@ Module = TypeVar("Module", bound=nn.Module)
 def place(module: Module, device: torch.device) -> Module:
     """Move a module to `device` in the memory format that convolutions like best."""
     return module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
-
-
-def keep_memory() -> None:
-    """Ask glibc to keep freed memory: a step needs what the last one freed, and fresh pages cost more than the step."""
-    if not sys.platform.startswith("linux"):
-        return
-    library = ctypes.CDLL(None)
-    if hasattr(library, "mallopt"):
-        for option, value in ((M_MMAP_THRESHOLD, 1 << 30), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 256 << 20)):
-            library.mallopt(option, value)

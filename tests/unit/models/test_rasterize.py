@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from reenact.rasterize import NEAR_M, Rasterizer
+from models.rasterize import NEAR_M, Rasterizer
 
 
 def slow_rasterize(
