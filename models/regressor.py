@@ -21,14 +21,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.framing import ANCHOR_M, HEAD_M
 from models.params import EXPRESSION_SIZE, IDENTITY_SIZE, REFLECTANCE_SIZE, SH_BAND0
 
 DEFAULT_PATH = Path(__file__).parent / "weights" / "regressor.safetensors"
-
-HEAD_M = 0.24
-"""Width in metres that a crop spans at the depth of its anchor when it is placed exactly."""
-ANCHOR_M = (0.0, -0.035, 0.06)
-"""Point of the head frame that lies in the middle of an exact crop: in the head, behind the nose."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,9 +129,9 @@ class Regressed:
 
 
 def translation(place: Tensor, rotation: Tensor, focal_px: Tensor | float, size: int) -> Tensor:
-    """Turn `place [B, 3]` into the translation `[B, 3]`, metres, of a head with `rotation [B, 3, 3]`.
+    """Do `models.framing.translation_in_crop` for a batch: `[B, 3]` of `place [B, 3]` and `rotation [B, 3, 3]`.
 
-    `focal_px` (`[B]` or a number) is that of the crop's camera, whose principal point is the middle of `size` pixels.
+    `focal_px` is `[B]` or one number.
     """
     focal = torch.as_tensor(focal_px, dtype=place.dtype, device=place.device)
     depth = HEAD_M * focal / (size * torch.exp(place[:, 2]))

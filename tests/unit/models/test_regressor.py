@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from models.camera import rotation_matrix
-from models.regressor import ANCHOR_M, HEAD_M, FaceRegressor, RegressorConfig, place, rotation_from_six, translation
+from models.framing import ANCHOR_M, HEAD_M, place_in_crop, translation_in_crop
+from models.regressor import FaceRegressor, RegressorConfig, place, rotation_from_six, translation
 
 SMALL = RegressorConfig(
     widths=(4, 4, 8, 8, 8), eye_widths=(4, 4, 8), summary_channels=(4, 4), code=(16, 8), geometry_levels=(3, 5),
@@ -81,6 +82,11 @@ def test_place_and_translation_are_inverse() -> None:
     metres = torch.randn(8, 3) * torch.tensor([0.1, 0.1, 0.2]) - torch.tensor([0.0, 0.0, 0.9])
     focal = torch.linspace(200, 900, 8)
     torch.testing.assert_close(translation(place(metres, rotation, focal, 128), rotation, focal, 128), metres)
+    for index in range(8):  # and the same as without PyTorch
+        turn = rotation[index].double().numpy()
+        seen = place_in_crop(metres[index].double().numpy(), turn, float(focal[index]), 128)
+        assert seen == pytest.approx(place(metres, rotation, focal, 128)[index].numpy(), abs=1e-5)
+        assert translation_in_crop(seen, turn, float(focal[index]), 128) == pytest.approx(metres[index].numpy())
     shown = translation(torch.tensor([[0.5, -0.25, 0.0]]), torch.eye(3)[None], 500.0, 128)[0]
     anchor = shown + torch.tensor(ANCHOR_M)
     torch.testing.assert_close(500.0 * anchor[:2] / -anchor[2], torch.tensor([32.0, -16.0]))

@@ -1,0 +1,212 @@
+"""Crops: the turned square of a frame that the regressor sees, and the camera that would have seen just that.
+
+A crop's camera stands where the frame's does and looks along the ray through the middle of the crop, turned so that the
+head is upright. That is a pure rotation of the frame's camera, so poses go over exactly, and a head looks the same in
+its crop wherever in the frame it stands: pixels are resampled by the rotation's homography. A similarity would leave
+faces near the edge of a frame stretched, by a sixth at 25 degrees off the axis.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from models.camera import Camera, rotation_angles, rotation_matrix
+from models.framing import ANCHOR_M, HEAD_M
+from models.illumination import sh_basis
+from models.params import FaceParams
+
+Image = NDArray[np.uint8]
+Matrix = NDArray[np.float64]
+
+CROP_PX = 128
+"""Width and height of the pixels that are cut."""
+_ANCHOR = np.array(ANCHOR_M, np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """A square region of the frame of `frame`, and the camera that looks into its middle."""
+
+    frame: Camera
+    """The camera whose image is cut."""
+    center_px: tuple[float, float]
+    """Middle of the square (u, v) in pixels of the frame."""
+    size_px: float
+    """Width of the square in pixels, as if it lay in the middle of the frame: the focal length of the crop's camera is
+    the frame's times the crop's pixels over this."""
+    angle_rad: float
+    """How far the top of the square is turned to the right of the image, as a head with roll is."""
+    pixels: int = CROP_PX
+    """Width and height of what is cut."""
+
+    def __post_init__(self) -> None:
+        if not (self.size_px > 0.0 and np.isfinite([*self.center_px, self.size_px, self.angle_rad]).all()):
+            raise ValueError(f"crop: expected a finite place and a positive size, got {self.center_px}, {self.size_px}")
+
+    @classmethod
+    def around(cls, params: FaceParams, frame: Camera, *, pixels: int = CROP_PX) -> Self:
+        """Frame one head of `frame`'s view exactly: its anchor in the middle, `HEAD_M` across, upright.
+
+        Raises `ValueError` for a head that is not in front of the camera.
+        """
+        rotation = rotation_matrix(params.rotation).astype(np.float64)
+        anchor = params.translation.astype(np.float64) + rotation @ _ANCHOR
+        if not anchor[2] < 0.0:
+            raise ValueError(f"crop: expected a head in front of the camera, got {params.translation}")
+        center = frame.project(anchor)
+        size = frame.focal_px * HEAD_M / float(np.linalg.norm(anchor))
+        upright = cls(frame, (float(center[0]), float(center[1])), size, 0.0, pixels)
+        up = upright.turn @ rotation[:, 1]
+        return cls(frame, upright.center_px, size, float(np.arctan2(up[0], up[1])), pixels)
+
+    @property
+    def camera(self) -> Camera:
+        """The crop's own camera, `pixels` wide and high."""
+        half = self.pixels / 2.0
+        focal_px = self.frame.focal_px * self.pixels / self.size_px
+        return Camera(width=self.pixels, height=self.pixels, focal_px=focal_px, center_px=(half, half))
+
+    @property
+    def turn(self) -> Matrix:
+        """`[3, 3]` rotation from the frame's view frame to the crop's."""
+        ray = np.array(
+            [
+                (self.center_px[0] - self.frame.center_px[0]) / self.frame.focal_px,
+                -(self.center_px[1] - self.frame.center_px[1]) / self.frame.focal_px,
+                -1.0,
+            ]
+        )
+        x, y, z = ray / np.linalg.norm(ray)
+        # The shortest turn that brings the ray to -z (Rodrigues' formula between two unit vectors).
+        mixed = -x * y / (1.0 - z)
+        straight = np.array([[1.0 - x * x / (1.0 - z), mixed, x], [mixed, 1.0 - y * y / (1.0 - z), y], [-x, -y, -z]])
+        cosine, sine = np.cos(self.angle_rad), np.sin(self.angle_rad)
+        return np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]]) @ straight
+
+    @property
+    def homography(self) -> Matrix:
+        """`[3, 3]` from homogeneous pixels of the crop to those of the frame."""
+        half, focal = self.pixels / 2.0, self.camera.focal_px
+        to_ray = np.array([[1.0 / focal, 0.0, -half / focal], [0.0, -1.0 / focal, half / focal], [0.0, 0.0, -1.0]])
+        (cx, cy), frame_focal = self.frame.center_px, self.frame.focal_px
+        to_pixel = np.array([[frame_focal, 0.0, -cx], [0.0, -frame_focal, -cy], [0.0, 0.0, -1.0]])
+        return to_pixel @ self.turn.T @ to_ray
+
+    def cut(self, image: Image, out: Image) -> Image:
+        """Resample `image [H, W, 3]` uint8 of the frame into `out [S, S, 3]`; black beyond the frame's edges."""
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise ValueError(f"image: expected [H, W, 3] uint8, got {image.shape} {image.dtype}")
+        if out.shape != (self.pixels, self.pixels, 3) or out.dtype != np.uint8:
+            raise ValueError(f"out: expected [{self.pixels}, {self.pixels}, 3] uint8, got {out.shape} {out.dtype}")
+        _cut(image, self.homography, max(round(np.log2(self.size_px / self.pixels)), 0), out)
+        return out
+
+    def to_frame(self, params: FaceParams) -> FaceParams:
+        """Take one head from the view of the crop's camera to that of the frame's: pose and light."""
+        return _turned(params, self.turn.T)
+
+    def to_crop(self, params: FaceParams) -> FaceParams:
+        """Take one head from the view of the frame's camera to that of the crop's: pose and light."""
+        return _turned(params, self.turn)
+
+
+def _turned(params: FaceParams, turn: Matrix) -> FaceParams:
+    rotation = turn @ rotation_matrix(params.rotation).astype(np.float64)
+    return params.replace(
+        rotation=rotation_angles(rotation.astype(np.float32)),
+        translation=(turn @ params.translation).astype(np.float32),
+        illumination=turned_light(params.illumination, turn),
+    )
+
+
+_DIRECTIONS = np.random.default_rng(0).standard_normal((32, 3)).astype(np.float32)
+_DIRECTIONS /= np.linalg.norm(_DIRECTIONS, axis=1, keepdims=True)
+_FROM_DIRECTIONS = np.linalg.pinv(sh_basis(_DIRECTIONS).astype(np.float64))
+"""`[9, 32]` finds a light again from what it sheds in those directions: turned, bands 0 to 2 stay bands 0 to 2."""
+
+
+def turned_light(illumination: NDArray[np.float32], turn: Matrix) -> NDArray[np.float32]:
+    """Turn harmonics `[..., 9]` of a view frame to those of another one, to which `turn [3, 3]` leads."""
+    shed = illumination @ sh_basis(_DIRECTIONS @ turn.astype(np.float32)).T
+    return (shed @ _FROM_DIRECTIONS.T).astype(np.float32)
+
+
+def _cut(image: Image, homography: Matrix, halvings: int, out: Image) -> None:
+    """Halve the part of `image` where the square lies, so that no pixel is skipped, then interpolate."""
+    side, block = out.shape[0], 1 << halvings
+    corners = np.array([[0.0, 0.0, 1.0], [side, 0.0, 1.0], [0.0, side, 1.0], [side, side, 1.0]]) @ homography.T
+    if not (corners[:, 2] > 0.0).all():  # more than half a sphere
+        out[:] = 0
+        return
+    places = corners[:, :2] / corners[:, 2:] / block
+    limit = (image.shape[1] // block, image.shape[0] // block)
+    left, top = np.clip(np.floor(places.min(0)) - 1.0, 0, limit).astype(int).tolist()
+    right, bottom = np.clip(np.ceil(places.max(0)) + 1.0, 0, limit).astype(int).tolist()
+    region = image[top * block : bottom * block, left * block : right * block]
+    for _ in range(halvings):
+        halved = np.empty((region.shape[0] // 2, region.shape[1] // 2, 3), np.uint8)
+        _halve(region, halved)
+        region = halved
+    packed = np.zeros((region.shape[0] + 2, region.shape[1] + 2), np.uint64)
+    _pack(region, packed)
+    _interpolate(packed, homography, 1.0 / block, left - 1.0, top - 1.0, out)
+
+
+@numba.njit(cache=True, error_model="numpy", boundscheck=False)
+def _halve(image: Image, out: Image) -> None:  # pragma: no cover - compiled
+    """Average 2 x 2 pixels of `image` into each of `out`."""
+    two = np.uint32(2)
+    for y in range(out.shape[0]):
+        above, below, row = image[2 * y], image[2 * y + 1], out[y]
+        for x in range(out.shape[1]):
+            for k in range(3):
+                total = np.uint32(above[2 * x, k]) + above[2 * x + 1, k] + below[2 * x, k] + below[2 * x + 1, k]
+                row[x, k] = np.uint8((total + two) >> two)
+
+
+@numba.njit(cache=True, error_model="numpy", boundscheck=False)
+def _pack(image: Image, packed: NDArray[np.uint64]) -> None:  # pragma: no cover - compiled
+    """Put R, G and B into 16 bits each of `packed`, inside its rim: one multiplication then does for three channels."""
+    for y in range(image.shape[0]):
+        row, line = image[y], packed[y + 1]
+        for x in range(image.shape[1]):
+            green, blue = np.uint64(row[x, 1]) << np.uint64(16), np.uint64(row[x, 2]) << np.uint64(32)
+            line[x + 1] = np.uint64(row[x, 0]) | green | blue
+
+
+@numba.njit(cache=True, fastmath={"contract", "nsz", "arcp"}, error_model="numpy", boundscheck=False)
+def _interpolate(
+    packed: NDArray[np.uint64], homography: Matrix, scale: float, left: float, top: float, out: Image
+) -> None:  # pragma: no cover - compiled
+    """Fill `out` from the four packed pixels around each place."""
+    bottom, right = np.float32(packed.shape[0] - 1.001), np.float32(packed.shape[1] - 1.001)
+    h = np.empty(9, np.float32)
+    for k in range(3):
+        h[k] = homography[0, k] * scale
+        h[3 + k] = homography[1, k] * scale
+        h[6 + k] = homography[2, k]
+    shift_u, shift_v = np.float32(0.5 + left), np.float32(0.5 + top)
+    zero, one, unit = np.float32(0), np.float32(1), np.float32(256)
+    for y in range(out.shape[0]):
+        v_crop = np.float32(y + 0.5)
+        for x in range(out.shape[1]):
+            u_crop = np.float32(x + 0.5)
+            share = one / (h[6] * u_crop + h[7] * v_crop + h[8])
+            u = min(max((h[0] * u_crop + h[1] * v_crop + h[2]) * share - shift_u, zero), right)
+            v = min(max((h[3] * u_crop + h[4] * v_crop + h[5]) * share - shift_v, zero), bottom)
+            i, j = int(v), int(u)
+            du, dv = int((u - np.float32(j)) * unit), int((v - np.float32(i)) * unit)
+            corner = (du * dv) >> 8
+            total = (
+                packed[i, j] * np.uint64(256 - du - dv + corner) + packed[i, j + 1] * np.uint64(du - corner)
+                + packed[i + 1, j] * np.uint64(dv - corner) + packed[i + 1, j + 1] * np.uint64(corner)
+                + np.uint64(0x008000800080)
+            )  # fmt: skip
+            out[y, x, 0] = np.uint8((total >> np.uint64(8)) & np.uint64(0xFF))
+            out[y, x, 1] = np.uint8((total >> np.uint64(24)) & np.uint64(0xFF))
+            out[y, x, 2] = np.uint8((total >> np.uint64(40)) & np.uint64(0xFF))
