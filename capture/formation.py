@@ -137,6 +137,35 @@ class FaceFormation(nn.Module):
         """Give linear albedo `[B, V, 3]` of level 0 for `reflectance [B, 80]`, not clipped."""
         return torch.addmm(self.reflectance_mean, reflectance, self.reflectance_basis).reshape(len(reflectance), -1, 3)
 
+    def shapes(self, identity: Tensor, coefficients: Tensor, at: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Give the vertices `at [S]` of heads at rest, `[B, S, 3]` metres, of levels 0, 1 and 2."""
+        return self._levels_at(
+            self.mean, self.identity_basis, self.geometry_levels, GEOMETRY_UNIT, identity, coefficients, at
+        )
+
+    def colors(self, reflectance: Tensor, coefficients: Tensor, at: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Give linear albedo `[B, S, 3]` of the vertices `at [S]`, of levels 0, 1 and 2, not clipped."""
+        bases = (self.reflectance_mean, self.reflectance_basis, self.reflectance_levels)
+        return self._levels_at(*bases, REFLECTANCE_UNIT, reflectance, coefficients, at)
+
+    def motion(self, expression: Tensor, gaze: Tensor, at: Tensor) -> Tensor:
+        """Give the offsets in metres `[B, S, 3]` by which the blendshapes move the vertices `at [S]` of the skin."""
+        offset = (expression + self.look_weights(gaze)) @ _columns(self.expression_basis, at)
+        return offset.reshape(len(expression), -1, 3)
+
+    @staticmethod
+    def _levels_at(
+        mean: Tensor, basis: Tensor, levels: nn.ParameterList, unit: float, base: Tensor, more: Tensor, at: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Sum up only the columns of some vertices: a step of training needs a sample of them."""
+        values = [mean.reshape(-1, 3).index_select(0, at).flatten() + base @ _columns(basis, at)]
+        start = 0
+        for level in levels:
+            values.append(values[-1] + unit * (more[:, start : start + len(level)] @ _columns(level, at)))
+            start += len(level)
+        a, b, c = (value.reshape(len(base), -1, 3) for value in values)
+        return a, b, c
+
     def look_weights(self, gaze: Tensor) -> Tensor:
         """Derive the eight `eyeLook*` weights from `gaze [B, 2, 2]`; zero elsewhere, `[B, 52]`."""
         yaw, pitch = gaze.unbind(2)
@@ -211,6 +240,11 @@ class FaceFormation(nn.Module):
 _LOOK_ORDER = tuple(
     f"eyeLook{direction}{side}" for side in ("Left", "Right") for direction in ("Out", "In", "Up", "Down")
 )
+
+
+def _columns(basis: Tensor, at: Tensor) -> Tensor:
+    """Take the vertices `at [S]` out of a flat basis `[K, 3 V]`: `[K, 3 S]`."""
+    return basis.reshape(len(basis), -1, 3).index_select(1, at).flatten(1)
 
 
 def gaze_matrix(gaze: Tensor) -> Tensor:

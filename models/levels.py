@@ -38,8 +38,8 @@ class LevelsConfig:
     def __post_init__(self) -> None:
         for name in ("geometry", "reflectance"):
             sizes = getattr(self, name)
-            if len(sizes) != 2 or min(sizes) < 0:
-                raise ValueError(f"levels: expected two sizes of {name}, zero or more, got {sizes}")
+            if len(sizes) != 2 or min(sizes) < 1:
+                raise ValueError(f"levels: expected two sizes of {name}, one or more, got {sizes}")
 
     def to_json(self) -> str:
         """Write as one line of JSON."""

@@ -17,6 +17,7 @@ COMMANDS = {
     "track": ("capture.track_command", "face parameters of every frame of a video"),
     "render": ("reenact.offline", "reenact a video offline"),
     "train": ("reenact.train", "train an actor package from a video"),
+    "train-tracker": ("capture.train_tracker.command", "train the face regressor and the learned levels"),
     "evaluate": ("reenact.evaluate", "measure an actor package on held-out frames"),
     "actors": ("reenact.actors_command", "list and verify the actor packages"),
     "doctor": ("streamer.doctor", "what this machine can do, and why not"),

@@ -1,0 +1,1 @@
+"""Training of the regressor together with the face model's learned levels: `reenact train-tracker`."""

@@ -1,0 +1,212 @@
+"""The training loop of the regressor and the levels."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from capture.formation_losses import LossWeights
+from capture.train_tracker.first_levels import first_levels
+from capture.train_tracker.objective import Frames, TrackerObjective
+from capture.train_tracker.processes import Processes
+from capture.train_tracker.reservoir import Reservoir
+from capture.train_tracker.supervision import Truth
+from capture.train_tracker.video_faces import VideoFaces
+from models.face import FaceModel
+from models.levels import FaceLevels, LevelsConfig
+from models.regressor import FaceRegressor, RegressorConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrackerTrainingConfig:
+    """Recipe of one training run; shares are of its budget."""
+
+    minutes: float = 45.0
+    """Time budget, over all resumptions."""
+    steps: int = 0
+    """Budget in steps instead of time, where runs are to be compared; 0 for time."""
+    batch: int = 64
+    """Synthetic faces in a step of one process."""
+    learning_rate: float = 2e-3
+    """Peak step of Adam for the regressor, reached after the first 3 % and falling as a cosine to 1 % of itself."""
+    levels_rate: float = 2e-3
+    """The same for the levels' bases, in mm and hundredths of albedo."""
+    decay: float = 1e-4
+    """Weight decay of the regressor."""
+    average: float = 0.998
+    """Share of the old weights that the running average keeps in a step."""
+    clip: float = 10.0
+    """Longest gradient of a step."""
+    reservoir: int = 12288
+    """Synthetic faces kept to be drawn again."""
+    first_faces: int = 768
+    """Synthetic faces from which the levels begin."""
+    frames: int = 16
+    """Video frames in a step of one process, in the second phase."""
+    frames_from: float = 0.6
+    """Share at which the second phase begins: self-supervision on video, where there is any."""
+    frames_weight: float = 0.3
+    """Weight of the self-supervised loss beside the supervised one."""
+    seed: int = 2018
+    """Seed of weights and order."""
+    weights: LossWeights = field(default_factory=LossWeights)
+    """Weights of the terms."""
+
+    def __post_init__(self) -> None:
+        if not self.minutes > 0 or self.steps < 0 or min(self.batch, self.frames, self.first_faces, self.reservoir) < 1:
+            raise ValueError(
+                "training: expected minutes > 0, steps >= 0 and a batch, frames, first_faces, reservoir of 1 or more,"
+                f" got {self.minutes}, {self.steps}, {self.batch}, {self.frames}, {self.first_faces}, {self.reservoir}"
+            )
+
+
+class TrackerTrainer:
+    """One run: the objective, the regressor's running average and the optimiser, with all that it takes to go on."""
+
+    def __init__(
+        self,
+        config: TrackerTrainingConfig,
+        regressor: RegressorConfig,
+        model: FaceModel,
+        faces: Reservoir,
+        videos: VideoFaces | None,
+        folder: Path,
+        processes: Processes,
+    ) -> None:
+        """Make the networks, or go on from the checkpoint in `folder`."""
+        torch.manual_seed(config.seed)
+        self.config, self.model, self.folder, self.processes = config, model, folder, processes
+        self._faces, self._videos = faces, videos
+        self.rng = np.random.default_rng((config.seed, processes.rank))
+        self.spent_s, self.step = 0.0, 0
+        self.losses: dict[str, float] = {}
+        state = self._read_checkpoint()
+        sizes = LevelsConfig(geometry=regressor.geometry_levels, reflectance=regressor.reflectance_levels)
+        levels = self._first_levels(sizes) if state is None else FaceLevels.empty(model, sizes)
+        self.objective = TrackerObjective(model, regressor, levels, config.weights).to(processes.device)
+        self.average = FaceRegressor(regressor).to(processes.device)
+        self.average.load_state_dict(self.objective.regressor.state_dict())
+        self.average.requires_grad_(False).eval()
+        network, levels_bases = list(self.objective.regressor.parameters()), list(self.objective.formation.parameters())
+        groups: list[dict[str, Any]] = [
+            {"params": network, "rate": config.learning_rate, "weight_decay": config.decay},
+            {"params": levels_bases, "rate": config.levels_rate, "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
+        self._module: nn.Module = self.objective
+        if state is not None:
+            self._restore(state)
+        if processes.count > 1:
+            self._module = DistributedDataParallel(self.objective)
+        # Every process draws noise and vertices of its own.
+        torch.manual_seed(config.seed + 1000 * self.step + processes.rank)
+
+    @property
+    def share(self) -> float:
+        """Share of the budget that is spent, 0 to 1; the same in all processes."""
+        if self.config.steps:
+            return min(1.0, self.step / self.config.steps)
+        return min(1.0, self.spent_s / (60.0 * self.config.minutes))
+
+    @property
+    def has_frames(self) -> bool:
+        """Whether the second phase has begun."""
+        return self._videos is not None and self.share >= self.config.frames_from
+
+    def run_step(self) -> None:
+        """Draw a batch, update the regressor, its average and the levels."""
+        began = time.monotonic()
+        self._set_learning_rate()
+        truth = Truth.from_arrays(self._faces.draw(self.config.batch, self.rng), self.processes.device)
+        terms: dict[str, Tensor] = self._module(truth, self._draw_frames())
+        total = self._total(terms)
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.objective.parameters(), self.config.clip)
+        self.optimizer.step()
+        self.objective.formation.hold_eyeballs()
+        self._follow()
+        self._note({"total": total} | terms)
+        self.step += 1
+        self.spent_s = self.processes.agree(self.spent_s + time.monotonic() - began)
+
+    def _total(self, terms: dict[str, Tensor]) -> Tensor:
+        own = {name: term * self.config.frames_weight for name, term in terms.items() if name in SELF_SUPERVISED}
+        return torch.stack(list((terms | own).values())).sum()
+
+    def _draw_frames(self) -> Frames | None:
+        if self._videos is None or not self.has_frames:
+            return None
+        return Frames.from_arrays(*self._videos.draw(self.config.frames, self.rng), self.processes.device)
+
+    def _set_learning_rate(self) -> None:
+        share = self.share
+        factor = min(1.0, share / 0.03 + 0.02) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["rate"] * factor
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        keep = min(self.config.average, (1 + self.step) / (10 + self.step))
+        new = self.objective.regressor.state_dict()
+        for name, mean in self.average.state_dict().items():
+            if mean.is_floating_point():
+                mean.lerp_(new[name], 1 - keep)
+            else:
+                mean.copy_(new[name])
+
+    def _note(self, terms: dict[str, Tensor]) -> None:
+        values = torch.stack([term.detach() for term in terms.values()]).tolist()
+        for name, value in zip(terms, values, strict=True):
+            self.losses[name] = 0.95 * self.losses.get(name, value) + 0.05 * value
+
+    def _first_levels(self, sizes: LevelsConfig) -> FaceLevels:
+        """Begin the levels from the first synthetic faces; every process begins as the first one does."""
+        count = self.config.first_faces
+        faces = self._faces.draw(2 * count, self.rng, at_least=count)
+        chosen = np.flatnonzero(faces["confidence"] > 0.5)[:count]
+        known = {name: faces[name][chosen] for name in ("identity", "vertices", "reflectance", "albedo")}
+        return self.processes.share(lambda: first_levels(self.model, sizes, **known))
+
+    def save(self) -> None:
+        """Write a checkpoint beside the old one, then put it in its place; the first process does it for all."""
+        if self.processes.rank:
+            return
+        state = {
+            "objective": self.objective.state_dict(), "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(), "spent_s": self.spent_s, "step": self.step,
+        }  # fmt: skip
+        torch.save(state, self.folder / "checkpoint.part")
+        os.replace(self.folder / "checkpoint.part", self.folder / "checkpoint.pt")
+
+    def _read_checkpoint(self) -> dict[str, Any] | None:
+        path = self.folder / "checkpoint.pt"
+        if not path.exists():
+            return None
+        state: dict[str, Any] = torch.load(path, map_location=self.processes.device, weights_only=True)
+        return state
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        for name in ("objective", "average", "optimizer"):
+            getattr(self, name).load_state_dict(state[name])
+        self.spent_s, self.step = float(state["spent_s"]), int(state["step"])
+        self.rng = np.random.default_rng((self.config.seed, self.processes.rank, self.step))
+
+    def export(self, folder: Path) -> None:
+        """Write `regressor.safetensors` (the running average) and `face_levels.safetensors`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.average.save(folder / "regressor.safetensors", steps=str(self.step))
+        self.objective.formation.levels().save(folder / "face_levels.safetensors")
+
+
+SELF_SUPERVISED = frozenset({"photometric", "landmarks", "prior", "stabilization", "sparsity", "constancy"})
+"""Terms that come from video frames."""
