@@ -86,6 +86,7 @@ class Tracker:
         self._last_s: float | None = None
         self._seen_s: float | None = None
         self._return_s = -np.inf
+        self._unheard: tuple[Landmarks, Camera, Fit, float, float] | None = None
 
     def process(self, image: NDArray[np.uint8], time_s: float, camera: Camera | None = None) -> Track:
         """Track the face in `image [H, W, 3]` uint8 RGB seen at `time_s`; a common webcam is assumed without `camera`.
@@ -99,6 +100,7 @@ class Tracker:
 
     def process_landmarks(self, found: Landmarks | None, time_s: float, camera: Camera) -> Track:
         """Track from landmarks that were detected elsewhere; None is no face."""
+        self.learn()
         elapsed_s = 0.0 if self._last_s is None else max(time_s - self._last_s, 0.0)
         self._last_s = time_s
         if found is None:
@@ -112,14 +114,26 @@ class Tracker:
             self._return_s, self._gap_from = (-np.inf if first else time_s), self._shown
         self._seen_s = time_s
         fit = self._fitter.fit(points_px, camera, found.depth_px)
-        self._person.learn(found, camera, fit, time_s, elapsed_s)
-        self._ease_neutral(0.0 if first else elapsed_s)
+        self._unheard = (found, camera, fit, time_s, 0.0 if first else elapsed_s)
+        if first:
+            self.learn()
         params = self._smoother(self._params(fit), time_s)
         share = min((time_s - self._return_s + elapsed_s) / RETURN_S, 1.0)
         params = _blend(self._gap_from, params, share)
         self._shown = params
         confidence = float(np.clip((BAD_ERROR_M - fit.error_m) / (BAD_ERROR_M - GOOD_ERROR_M), 0.0, 1.0))
         return Track(params, "tracked", confidence, found.num_faces, self._neutral, points_px)
+
+    def learn(self) -> None:
+        """Learn of the person from the last frame, which costs several milliseconds now and then.
+
+        Whoever is in a hurry calls it once the frame is shown; otherwise the next frame begins with it.
+        """
+        if self._unheard is None:
+            return
+        (found, camera, fit, time_s, elapsed_s), self._unheard = self._unheard, None
+        self._person.learn(found, camera, fit, time_s, elapsed_s)
+        self._ease_neutral(elapsed_s)
 
     @property
     def is_calibrating(self) -> bool:
@@ -141,6 +155,7 @@ class Tracker:
 
     def restart(self) -> None:
         """Begin another pass over a video: what was learned of the person stays, the past is forgotten."""
+        self.learn()
         self._forget_past()
         self._person.settle()
 

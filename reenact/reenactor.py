@@ -127,6 +127,11 @@ class Reenactor:
             },
         )
 
+    def learn(self) -> None:
+        """Learn of the source from the last frame, for the next ones: to be called once that frame is on its way."""
+        if self._tracker is not None:
+            self._tracker.learn()
+
     def generate(self, params: FaceParams, time_s: float) -> Image:
         """Show the target with parameters in its own space: no source, no transfer."""
         self.warm_up()

@@ -42,6 +42,7 @@ class Reenactor(Protocol):
 
     def warm_up(self) -> None: ...  # noqa: D102
     def process(self, image: NDArray[np.uint8], time_s: float) -> Reenacted: ...  # noqa: D102
+    def learn(self) -> None: ...  # noqa: D102
     def apply(self, settings: Any) -> None: ...  # noqa: ANN401, D102
     def calibrate(self) -> None: ...  # noqa: D102
     def reset(self) -> None: ...  # noqa: D102

@@ -208,6 +208,7 @@ class InferenceWorker:
             confidence=result.confidence,
             is_calibrating=result.is_calibrating,
         )
+        reenactor.learn()
 
 
 def _settle_memory() -> None:

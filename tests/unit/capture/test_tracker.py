@@ -84,6 +84,20 @@ def test_learning_makes_no_jump(tracker: Tracker, project: Points, camera: Camer
     assert max(weights_moved) < 0.12
 
 
+def test_learning_between_frames_changes_no_frame(model: FaceModel, project: Points, camera: Camera) -> None:
+    frames = [
+        project(head(rotation=(0.2 * np.sin(i / 5), 0.0, 0.0), expression=weights(jawOpen=0.3))) for i in range(40)
+    ]
+    with Tracker(model=model, detects=False) as patient, Tracker(model=model, detects=False) as hurried:
+        for index, frame in enumerate(frames):
+            one = patient.process_landmarks(frame, index / 30, camera)
+            other = hurried.process_landmarks(frame, index / 30, camera)
+            hurried.learn()
+            np.testing.assert_array_equal(one.params.expression, other.params.expression)
+            np.testing.assert_array_equal(one.params.translation, other.params.translation)
+    assert np.abs(one.params.identity).max() > 0.001
+
+
 def test_calibrating_takes_the_face_shown_for_rest(tracker: Tracker, project: Points, camera: Camera) -> None:
     play(tracker, camera, [project(head())] * 60)
     odd = head(rotation=(0.12, -0.1, 0.0), expression=weights(browInnerUp=0.6, jawOpen=0.25))

@@ -77,6 +77,7 @@ class FakeReenactor:
         self.calls: list[tuple[str, Any]] = []
         self.threads: set[int] = set()
         self.on_process: Callable[[NDArray[np.uint8]], None] = lambda _: None
+        self.on_learn: Callable[[], object] = lambda: None
 
     def _note(self, name: str, value: Any = None) -> None:
         self.calls.append((name, value))
@@ -95,6 +96,10 @@ class FakeReenactor:
         height, width = min(self.resolution, image.shape[0]), min(self.resolution, image.shape[1])
         out[:height, :width] = image[:height, :width]
         return FakeReenacted(image=out)
+
+    def learn(self) -> None:
+        self._note("learn")
+        self.on_learn()
 
     def apply(self, settings: Any) -> None:
         self._note("apply", settings)

@@ -126,6 +126,22 @@ def test_a_frame_goes_through_with_its_identity_and_is_measured(rig: Rig) -> Non
     pipeline.close()
 
 
+def test_learning_comes_after_the_frame_is_on_its_way(rig: Rig) -> None:
+    pipeline, _ = rig.pipeline()
+    rig.workers.serve(pipeline)
+    rig.turn(pipeline)
+    (reenactor,) = rig.targets.opened
+    until(lambda: "learn" in reenactor.names())
+    has_come = threading.Event()
+    learned: list[bool] = []
+    reenactor.on_learn = lambda: learned.append(has_come.wait(5))
+    rig.turn(pipeline)
+    has_come.set()
+    until(lambda: bool(learned))
+    assert learned == [True]
+    pipeline.close()
+
+
 def test_a_prepared_reenactor_is_found_and_kept_for_the_next_session(rig: Rig) -> None:
     rig.workers.prepare("milo")
     for _ in range(3):
