@@ -28,24 +28,13 @@ from playwright.sync_api import ViewportSize, sync_playwright
 
 from capture.follow import Following, follow_correlation, measure
 from capture.landmarks import LandmarkDetector
+from tests.e2e.chromium import CHROMIUM_ARGUMENTS
 
 ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 10.0
 RESAMPLED_FPS = 30.0
-ARGUMENTS = (
-    "--no-sandbox",
-    "--headless=new",
-    "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--autoplay-policy=no-user-gesture-required",
-)
+ARGUMENTS = ("--use-fake-device-for-media-stream", *CHROMIUM_ARGUMENTS)
 VIEWPORT: ViewportSize = {"width": 800, "height": 600}
 """Small: without a GPU the browser's drawing takes the cores that the server is measured on."""
 

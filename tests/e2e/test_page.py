@@ -10,22 +10,14 @@ from typing import Any, Literal
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+from tests.e2e.chromium import CHROMIUM_ARGUMENTS
 from tests.e2e.fake_server import SETTINGS, FakeServer
 
 CHROMIUM = Path("/usr/bin/chromium")
 INSECURE_HOST = "reenact.test"
 ARGUMENTS = [
-    "--no-sandbox",
-    "--headless=new",
+    *CHROMIUM_ARGUMENTS,
     "--use-fake-device-for-media-stream=device-count=3",
-    "--use-fake-ui-for-media-stream",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--autoplay-policy=no-user-gesture-required",
     f"--host-resolver-rules=MAP {INSECURE_HOST} 127.0.0.1",
 ]
 pytestmark = [
