@@ -58,9 +58,9 @@ def read_video(path: Path, model: FaceModel, work: Path) -> Recording:
     with Tracker(model=model) as tracker:
         for landmarks, time_s in zip(seen.found, seen.times_s, strict=True):
             tracker.process_landmarks(landmarks, time_s, camera)
-        shift_s = seen.times_s[-1] + 10.0  # later than all of the first pass: time must not run backwards
+        tracker.restart()
         tracks = [
-            tracker.process_landmarks(landmarks, shift_s + time_s, camera)
+            tracker.process_landmarks(landmarks, time_s, camera)
             for landmarks, time_s in zip(seen.found, seen.times_s, strict=True)
         ]
     identity = tracks[-1].params.identity
