@@ -1,0 +1,74 @@
+"""What the regressor says of one frame, taken from the camera of its crop to that of the frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from capture.crop import Crop
+from models.camera import rotation_angles
+from models.framing import translation_in_crop
+from models.params import EXPRESSION_NAMES, FaceParams
+
+Array = NDArray[np.float32]
+
+LOOKS = np.array([index for index, name in enumerate(EXPRESSION_NAMES) if name.startswith("eyeLook")])
+"""The weights that the face model derives from gaze: zero in `FaceParams`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One frame as the network saw it, before anything is smoothed or learned."""
+
+    params: FaceParams
+    """Everything of `FaceParams`, pose and light in the view of the frame's camera."""
+    confidence: float
+    """0 to 1: whether the crop shows a face, well centred and mostly visible."""
+    geometry_levels: Array
+    """`[K1 + K2]` coefficients of the corrective geometry."""
+    reflectance_levels: Array
+    """`[K1r + K2r]` coefficients of the corrective reflectance."""
+
+
+def read_values(values: Array, fields: dict[str, slice], crop: Crop) -> Reading:
+    """Give an engine's answer `[D]`, in the order of `RegressorConfig.fields`, for `crop` its meaning."""
+    part = {name: values[where] for name, where in fields.items()}
+    rotation = rotation_from_six(part["rotation"])
+    place = translation_in_crop(part["place"].astype(np.float64), rotation, crop.camera.focal_px, crop.pixels)
+    expression = np.clip(part["expression"], 0.0, 1.0)
+    expression[LOOKS] = 0.0
+    seen = FaceParams(
+        identity=part["identity"].copy(),
+        expression=expression,
+        reflectance=part["reflectance"].copy(),
+        illumination=part["illumination"].reshape(3, 9),
+        rotation=rotation_angles(rotation.astype(np.float32)),
+        translation=place.astype(np.float32),
+        gaze=part["gaze"].reshape(2, 2).copy(),
+    )
+    return Reading(
+        params=crop.to_frame(seen),
+        confidence=float(1.0 / (1.0 + np.exp(-np.clip(part["confidence"][0], -30.0, 30.0)))),
+        geometry_levels=part["geometry_levels"].copy(),
+        reflectance_levels=part["reflectance_levels"].copy(),
+    )
+
+
+def rotation_from_six(six: Array) -> NDArray[np.float64]:
+    """Orthonormalise two columns `[6]` (x first) to a rotation matrix `[3, 3]` (Zhou et al. 2019, equation 15).
+
+    Columns that say nothing, zero or parallel, give no turn about what they leave open.
+    """
+    x, y = six[:3].astype(np.float64), six[3:].astype(np.float64)
+    length = np.linalg.norm(x)
+    x = x / length if length > 1e-9 else np.array([1.0, 0.0, 0.0])
+    y = y - (x @ y) * x
+    length = np.linalg.norm(y)
+    if length <= 1e-9:
+        spare = np.eye(3)[np.argmin(np.abs(x))]
+        y = spare - (x @ spare) * x
+        length = np.linalg.norm(y)
+    y = y / length
+    return np.stack([x, y, np.cross(x, y)], 1)

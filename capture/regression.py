@@ -1,0 +1,230 @@
+"""The live path by regression: crop, network, person, smoothing; the crop comes from the last frame's own result."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from capture.binding import LandmarkBinding
+from capture.crop import Crop
+from capture.landmarks import LandmarkDetector, Landmarks
+from capture.mesh import Mesh
+from capture.reading import Reading, read_values
+from capture.regressed_person import RegressedPerson
+from capture.regressor_engines import RegressorEngine, make_regressor_engine
+from capture.smoothing import FaceSmoother, SmoothingSettings
+from capture.track import Bridge, Track
+from models.camera import Camera
+from models.face import FaceModel
+from models.framing import ANCHOR_M, HEAD_M
+from models.params import FaceParams
+from models.regressor import FaceRegressor, RegressorConfig
+
+Image = NDArray[np.uint8]
+
+LOST, FOUND = 0.35, 0.5
+"""Confidence below which a face that was followed is lost, and above which one that was searched for is found."""
+SEARCH_INTERVAL_S = 0.1
+"""Frames closer in time than this are not both searched: a search takes as long as several readings. A face that comes
+back is followed after this and one frame, well within 200 ms."""
+REFINEMENTS = 2
+"""Readings of a face that was just found, each in the crop that the one before gives."""
+MIN_SIZE_PX = 16.0
+"""A head smaller than this in the frame is none."""
+
+
+class RegressionTracker:
+    """Follow one face through a video. Frames must come in order of time. Owns native resources: `close()` it.
+
+    The same interface as `capture.tracker.Tracker`, but for `process_landmarks`: there are none.
+    """
+
+    name = "regressor"
+
+    def __init__(
+        self,
+        settings: SmoothingSettings | None = None,
+        *,
+        model: FaceModel | None = None,
+        regressor: FaceRegressor | None = None,
+        engine: RegressorEngine | None = None,
+        detector: LandmarkDetector | None = None,
+    ) -> None:
+        """Load what is not given: the weights that ship, on the fastest engine that works, and the detector.
+
+        Raises `FileNotFoundError` where there are no weights, `ValueError` for damaged ones, and
+        `RegressorEngineError`.
+        """
+        config = regressor.config if regressor is not None else RegressorConfig()
+        if engine is None:
+            regressor = regressor or FaceRegressor.load()
+            config = regressor.config
+            engine = make_regressor_engine(regressor).engine
+        self._engine = engine
+        self._fields = config.fields
+        self._pixels = np.zeros((config.size, config.size, 3), np.uint8)
+        self._mesh = Mesh(model or FaceModel.load(), LandmarkBinding.load())
+        self._detector = detector or LandmarkDetector()
+        self._person = RegressedPerson()
+        self._smoother = FaceSmoother(settings or SmoothingSettings())
+        self._bridge = Bridge()
+        self.reading: Reading | None
+        self._forget_past()
+        self._warm_up()
+
+    def _warm_up(self) -> None:
+        """Compile what must be compiled."""
+        camera = Camera.webcam(4 * len(self._pixels), 4 * len(self._pixels))
+        crop = Crop.around(FaceParams.neutral(), camera, pixels=len(self._pixels))
+        self._read(np.zeros((camera.height, camera.width, 3), np.uint8), crop)
+
+    def _forget_past(self) -> None:
+        self._detector.reset()
+        self._smoother.reset()
+        self._bridge.reset()
+        self._crop: Crop | None = None
+        self._searched_s = -np.inf
+        self._num_faces = 0
+        self._unheard: tuple[FaceParams, float, float] | None = None
+        self._tracked: tuple[FaceParams, Camera] | None = None
+        self.reading = None
+        """What the network said of the last frame, as it is; None where it saw no face."""
+
+    def process(self, image: Image, time_s: float, camera: Camera | None = None) -> Track:
+        """Track the face in `image [H, W, 3]` uint8 RGB seen at `time_s`; a common webcam is assumed without `camera`.
+
+        No face is a value. Raises `ValueError` for an array that is no image.
+        """
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
+            raise ValueError(f"image: expected [H, W, 3] uint8, got {image.shape} {image.dtype}")
+        self.learn()
+        camera = camera or Camera.webcam(image.shape[1], image.shape[0])
+        elapsed_s = self._bridge.advance(time_s)
+        reading = self._follow(image, camera) or self._search(image, time_s, camera)
+        self.reading = reading
+        if reading is None:
+            self._tracked = None
+            shown, state = self._bridge.without_face(time_s, self._person.neutral)
+            return Track(shown, state, 0.0, 0, self._person.neutral, None)
+        first = self._bridge.is_first
+        if self._bridge.meet(time_s):
+            self._smoother.reset()
+        self._unheard = (reading.params, time_s, 0.0 if first else elapsed_s)
+        if first:
+            self.learn()
+        params = self._smoother(self._of_person(reading.params), time_s)
+        params = self._bridge.show(params, time_s, elapsed_s)
+        self._tracked = (params, camera)
+        return Track(params, "tracked", reading.confidence, max(self._num_faces, 1), self._person.neutral, None)
+
+    def learn(self) -> None:
+        """Learn of the person from the last frame; see `Tracker.learn`."""
+        if self._unheard is not None:
+            heard, self._unheard = self._unheard, None
+            self._person.hear(*heard)
+
+    def mesh_px(self) -> NDArray[np.float32] | None:
+        """Give the tracked face as its landmarks `[478, 2]` (u, v) in pixels of the last frame; None without one."""
+        return None if self._tracked is None else self._mesh.project(*self._tracked)
+
+    @property
+    def is_calibrating(self) -> bool:
+        """Whether a neutral pose that was asked for is being watched."""
+        return self._person.is_calibrating
+
+    def calibrate(self) -> None:
+        """Take the next second of the face, whatever it shows, for its neutral pose and expression."""
+        self._person.calibrate()
+
+    def apply(self, settings: SmoothingSettings) -> None:
+        """Smooth with other settings from the next frame on."""
+        self._smoother.settings = settings
+
+    def reset(self) -> None:
+        """Forget the person: identity, neutral pose and the past."""
+        self._forget_past()
+        self._person.reset()
+
+    def restart(self) -> None:
+        """Begin another pass over a video: what was learned of the person stays, the past is forgotten."""
+        self.learn()
+        self._forget_past()
+        self._person.settle()
+
+    def close(self) -> None:
+        """Free the network and the detector."""
+        self._engine.close()
+        self._detector.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _of_person(self, params: FaceParams) -> FaceParams:
+        return params.replace(
+            identity=self._person.identity,
+            reflectance=self._person.reflectance,
+            expression=self._person.stretched(params.expression),
+        )
+
+    def _read(self, image: Image, crop: Crop) -> Reading:
+        return read_values(self._engine.run(crop.cut(image, self._pixels)), self._fields, crop)
+
+    def _follow(self, image: Image, camera: Camera) -> Reading | None:
+        """Read where the face was. A crop that shows none any more is kept: what hides the face may go away."""
+        if self._crop is None or self._crop.frame != camera:
+            return None
+        reading = self._read(image, self._crop)
+        crop = self._next_crop(reading, camera) if reading.confidence >= LOST else None
+        if crop is None:
+            return None
+        self._crop = crop
+        return reading
+
+    def _search(self, image: Image, time_s: float, camera: Camera) -> Reading | None:
+        """Let the detector look, now and then, and read what it finds."""
+        if 0.0 <= time_s - self._searched_s < SEARCH_INTERVAL_S:
+            return None
+        self._searched_s = time_s
+        found = self._detector.detect(image)
+        self._num_faces = found.num_faces if found is not None else 0
+        if found is None:
+            return None
+        crop: Crop | None = self._crop_of(found, camera)
+        reading = None
+        for _ in range(REFINEMENTS):
+            if crop is None:
+                return None
+            reading = self._read(image, crop)
+            crop = self._next_crop(reading, camera)
+        if crop is None or reading is None or reading.confidence < FOUND:
+            return None
+        self._crop = crop
+        return reading
+
+    def _next_crop(self, reading: Reading, camera: Camera) -> Crop | None:
+        """Frame the head that was read; None where it cannot be one."""
+        if not reading.params.translation[2] < 0.0 or not np.isfinite(reading.params.pack()).all():
+            return None
+        crop = Crop.around(reading.params, camera, pixels=len(self._pixels))
+        u, v = crop.center_px
+        is_inside = 0.0 <= u < camera.width and 0.0 <= v < camera.height
+        return crop if is_inside and crop.size_px >= MIN_SIZE_PX else None
+
+    def _crop_of(self, found: Landmarks, camera: Camera) -> Crop:
+        """Frame a detected face: the similarity from the average face to the landmarks and their depth."""
+        seen = np.column_stack([found.points_px[:468] * [1.0, -1.0], -found.depth_px[:468]]).astype(np.float64)
+        known = self._mesh.mean[:468].astype(np.float64)
+        middle, center = known.mean(0), seen.mean(0)
+        u, sizes, vt = np.linalg.svd((seen - center).T @ (known - middle))
+        flip = np.array([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
+        rotation = (u * flip) @ vt
+        scale = float((sizes * flip).sum() / ((known - middle) ** 2).sum())
+        anchor = center + scale * rotation @ (np.array(ANCHOR_M) - middle)
+        angle = float(np.arctan2(rotation[0, 1], rotation[1, 1]))
+        place = (float(anchor[0]), float(-anchor[1]))
+        return Crop(camera, place, max(HEAD_M * scale, MIN_SIZE_PX), angle, pixels=len(self._pixels))

@@ -1,0 +1,281 @@
+"""What executes the regressor: PyTorch, the reference, on CPU or CUDA, and OpenVINO on the CPU.
+
+Every engine takes the bytes of one crop and gives the network's answer in its units; `auto` takes the fastest one that
+agrees with PyTorch's float32.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import importlib.util
+import inspect
+import logging
+import os
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from models import regressor as regressor_module
+from models.cache import cache_folder
+from models.regressor import FaceRegressor
+
+logger = logging.getLogger(__name__)
+
+Image = NDArray[np.uint8]
+Array = NDArray[np.float32]
+Precision = Literal["fp32", "bf16"]
+
+ENGINES = ("openvino", "torch", "cuda")
+AUTO: tuple[tuple[str, Precision], ...] = (("openvino", "bf16"), ("openvino", "fp32"), ("torch", "fp32"))
+"""What `auto` tries: a CUDA device answers a single crop no sooner than a core does, and has the generator to run."""
+TOLERANCE = 0.05
+"""Root mean square difference from PyTorch's float32, in the standard deviations of `FaceRegressor`'s raw outputs, that
+an engine of `auto` may show on each of a few pictures: 0.9 degrees of a rotation, 0.01 of a blendshape."""
+TRIALS = 24
+
+
+class RegressorEngineError(Exception):
+    """An engine cannot run here; the message is one sentence for people."""
+
+
+class RegressorEngine(Protocol):
+    """A regressor made ready to run, for one crop at a time, from one thread."""
+
+    name: str
+    """openvino, torch or cuda."""
+    precision: str
+    """fp32 or bf16."""
+
+    def run(self, crop: Image) -> Array:
+        """Turn a crop `[S, S, 3]` uint8 RGB into `[D]` float32, ordered as `RegressorConfig.fields`, in their units.
+
+        The result is a view of the engine's own memory, valid until the next call.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free what the engine holds; it cannot be used afterwards."""
+        ...
+
+
+class _FromBytes(nn.Module):
+    """The network as engines execute it: bytes of a picture in, values in their units out."""
+
+    def __init__(self, regressor: FaceRegressor) -> None:
+        super().__init__()
+        self.regressor = regressor
+
+    def forward(self, crop: Tensor) -> Tensor:
+        """Map `[1, S, S, 3]` bytes to `[1, D]`."""
+        crop = crop.permute(0, 3, 1, 2).to(self.regressor.out.weight.dtype) * (1.0 / 255.0)
+        return self.regressor.values(self.regressor(crop).float())
+
+
+class TorchRegressor:
+    """Runs the network as it is written; everything else is compared with it."""
+
+    def __init__(self, regressor: FaceRegressor, *, precision: Precision = "fp32", device: str = "cpu") -> None:
+        """Share the weights of `regressor`, in evaluation mode, or copy them to another device."""
+        if device != "cpu" and not torch.cuda.is_available():
+            raise RegressorEngineError("The cuda engine needs an NVIDIA GPU, and PyTorch finds none here.")
+        self.name = "torch" if device == "cpu" else "cuda"
+        self.precision: str = precision
+        self._device = torch.device(device)
+        regressor = regressor if device == "cpu" else copy.deepcopy(regressor).to(self._device)
+        self._network = _FromBytes(regressor).eval()
+
+    def run(self, crop: Image) -> Array:
+        """Turn a crop `[S, S, 3]` uint8 RGB into `[D]` float32."""
+        is_bf16 = self.precision == "bf16"
+        with torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16, enabled=is_bf16):
+            values = self._network(torch.from_numpy(crop)[None].to(self._device))
+        return np.asarray(values[0].float().cpu().numpy())
+
+    def close(self) -> None:
+        """Free the network."""
+        del self._network
+
+
+class OpenVinoRegressor:
+    """Runs the network as OpenVINO compiles it, on one core unless told otherwise. Allocates nothing per frame."""
+
+    name = "openvino"
+
+    def __init__(self, regressor: FaceRegressor, *, precision: Precision = "fp32", threads: int = 1) -> None:
+        """Convert and compile a regressor in evaluation mode. Raises `RegressorEngineError`."""
+        try:
+            import openvino
+        except ImportError as error:
+            raise RegressorEngineError(f"OpenVINO is not installed ({error}).") from None
+        core = openvino.Core()
+        if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise RegressorEngineError("This processor has no bfloat16 arithmetic (AVX-512 BF16 or AMX).")
+        self.precision: str = precision
+        size = regressor.config.size
+        self._crop = np.zeros((1, size, size, 3), np.uint8)
+        self._values = np.zeros((1, regressor.config.outputs), np.float32)
+        properties: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": threads,
+        }
+        compiled = core.compile_model(_kept(core, regressor), "CPU", properties)
+        self._request = compiled.create_infer_request()
+        self._request.set_input_tensor(openvino.Tensor(self._crop, shared_memory=True))
+        self._request.set_output_tensor(openvino.Tensor(self._values, shared_memory=True))
+
+    def run(self, crop: Image) -> Array:
+        """Turn a crop `[S, S, 3]` uint8 RGB into `[D]` float32."""
+        np.copyto(self._crop[0], crop)
+        self._request.infer()
+        return self._values[0]
+
+    def close(self) -> None:
+        """Free the compiled network."""
+        del self._request
+
+
+def converted(regressor: FaceRegressor) -> Any:  # noqa: ANN401 - untyped package
+    """Give OpenVINO's form of the network: bytes `[1, S, S, 3]` in, values `[1, D]` out."""
+    import openvino
+
+    size = regressor.config.size
+    example = torch.zeros(1, size, size, 3, dtype=torch.uint8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tracing warns of every Python number it freezes; shapes are fixed here
+        return openvino.convert_model(_FromBytes(regressor), example_input=example, input=[tuple(example.shape)])
+
+
+def _kept(core: Any, regressor: FaceRegressor) -> Any:  # noqa: ANN401
+    """Do `converted`, or read what it gave another time: tracing takes two seconds."""
+    import openvino
+
+    digest = hashlib.sha256(f"{openvino.__version__} {torch.__version__} {regressor.config.to_json()}".encode())
+    for source in (regressor_module, sys.modules[__name__]):
+        digest.update(inspect.getsource(source).encode())
+    for value in regressor.state_dict().values():
+        digest.update(value.detach().cpu().numpy().tobytes())
+    folder = cache_folder() / "openvino"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"regressor-{digest.hexdigest()[:32]}.xml"
+    if not path.exists():
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            made = Path(scratch) / path.name
+            openvino.save_model(converted(regressor), made, compress_to_fp16=False)
+            # The weights first: whoever sees the .xml finds them.
+            os.replace(made.with_suffix(".bin"), path.with_suffix(".bin"))
+            os.replace(made, path)
+    return core.read_model(path)
+
+
+@dataclass(frozen=True, slots=True)
+class RegressorSelection:
+    """An engine, ready to run, and why it is this one."""
+
+    engine: RegressorEngine
+    reason: str
+
+
+def make_regressor_engine(
+    regressor: FaceRegressor, name: str = "auto", precision: str = "auto", threads: int = 1
+) -> RegressorSelection:
+    """Make the named engine, or with `auto` the fastest that agrees with PyTorch's float32.
+
+    Raises `RegressorEngineError` where the named one does not work, and `ValueError` for a name that there is not.
+    """
+    if name not in ("auto", *ENGINES):
+        raise ValueError(f"engine: expected one of auto, {', '.join(ENGINES)}, got {name!r}")
+    if precision not in ("auto", "fp32", "bf16"):
+        raise ValueError(f"precision: expected one of auto, fp32, bf16, got {precision!r}")
+    regressor = regressor.eval()
+    if name != "auto":
+        chosen: Precision = "bf16" if precision == "bf16" else "fp32"
+        return RegressorSelection(_make(regressor, name, chosen, threads), f"{name} in {chosen}: asked for")
+    wanted = [(engine, kind) for engine, kind in AUTO if precision in ("auto", kind)]
+    return _make_fastest(regressor, wanted, threads)
+
+
+def _make(regressor: FaceRegressor, name: str, precision: Precision, threads: int) -> RegressorEngine:
+    if name == "openvino":
+        if importlib.util.find_spec("openvino") is None:
+            raise RegressorEngineError("OpenVINO is not installed: pip install openvino.")
+        return OpenVinoRegressor(regressor, precision=precision, threads=threads)
+    return TorchRegressor(regressor, precision=precision, device="cuda" if name == "cuda" else "cpu")
+
+
+def _make_fastest(
+    regressor: FaceRegressor, wanted: Sequence[tuple[str, Precision]], threads: int
+) -> RegressorSelection:
+    engines: list[RegressorEngine] = []
+    notes = []
+    for name, precision in wanted:
+        try:
+            engine = _make(regressor, name, precision, threads)
+        except RegressorEngineError as error:
+            notes.append(f"{name} {precision} not: {error}")
+            continue
+        difference = disagreement(engine, regressor)
+        if difference <= TOLERANCE:
+            engines.append(engine)
+        else:
+            notes.append(f"{name} {precision} not: differs from float32 by {difference:.3f} standard deviations")
+            engine.close()
+    if not engines:
+        raise RegressorEngineError("No engine runs the regressor here: " + "; ".join(notes))
+    times_ms = time_regressors(engines, regressor.config.size)
+    notes = [f"{e.name} {e.precision} {ms:.2f} ms" for e, ms in zip(engines, times_ms, strict=True)] + notes
+    engine = engines[int(np.argmin(times_ms))]
+    for other in engines:
+        if other is not engine:
+            other.close()
+    reason = f"fastest here: {', '.join(notes)}"
+    logger.info("regressor on %s %s (%s)", engine.name, engine.precision, reason)
+    return RegressorSelection(engine, reason)
+
+
+def disagreement(engine: RegressorEngine, regressor: FaceRegressor) -> float:
+    """Give the greatest root mean square difference of `engine` from float32, in standard deviations, over pictures."""
+    reference = TorchRegressor(regressor)
+    scale = regressor.scale.cpu().numpy()
+    differences = [(engine.run(crop) - reference.run(crop)) / scale for crop in _pictures(regressor.config.size)]
+    return max(float(np.sqrt(np.mean(difference**2))) for difference in differences)
+
+
+def time_regressors(engines: Sequence[RegressorEngine], size: int) -> list[float]:
+    """Give the shortest of a few runs of each engine, milliseconds; they take turns to share busy moments."""
+    crop = _pictures(size)[0]
+    shortest_s = [float("inf")] * len(engines)
+    for turn in range(TRIALS + 2):
+        for index, engine in enumerate(engines):
+            began = time.perf_counter()
+            engine.run(crop)
+            if turn >= 2:
+                shortest_s[index] = min(shortest_s[index], time.perf_counter() - began)
+    return [1000.0 * seconds for seconds in shortest_s]
+
+
+def _pictures(size: int) -> list[Image]:
+    """Make a few smooth pictures with edges and noise: what a network finds in one, an engine must find too."""
+    rng = np.random.default_rng(0)
+    v, u = np.mgrid[:size, :size] / size
+    pictures = []
+    for _ in range(4):
+        layers = np.full((size, size, 3), rng.uniform(40, 200, 3))
+        for _ in range(8):
+            center, radius = rng.uniform(0.2, 0.8, 2), rng.uniform(0.05, 0.3)
+            inside = np.hypot(u - center[0], v - center[1]) < radius
+            layers[inside] = rng.uniform(0, 255, 3)
+        layers += rng.normal(0, 6, layers.shape)
+        pictures.append(np.clip(layers, 0, 255).astype(np.uint8))
+    return pictures

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from capture import regressor_engines
+from capture.regressor_engines import (
+    ENGINES,
+    TOLERANCE,
+    RegressorEngineError,
+    TorchRegressor,
+    disagreement,
+    make_regressor_engine,
+)
+from models.regressor import FaceRegressor, RegressorConfig
+
+SMALL = RegressorConfig(
+    widths=(4, 4, 8, 8, 8), eye_widths=(4, 4, 8), summary_channels=(4, 4), code=(16, 8), geometry_levels=(3, 5),
+    reflectance_levels=(2, 4),
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(regressor_engines, "cache_folder", lambda: tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def regressor() -> FaceRegressor:
+    torch.manual_seed(0)
+    regressor = FaceRegressor(SMALL)
+    regressor.train()
+    regressor(torch.rand(16, 3, 128, 128))  # so that the normalisation has statistics to fold
+    return regressor.eval()
+
+
+def crop(seed: int = 0) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (128, 128, 3)).astype(np.uint8)
+
+
+def test_the_torch_engine_gives_the_network_in_its_units(regressor: FaceRegressor) -> None:
+    values = TorchRegressor(regressor).run(crop())
+    image = torch.from_numpy(crop()).permute(2, 0, 1)[None] / 255.0
+    with torch.inference_mode():
+        raw = regressor(image)
+    assert values == pytest.approx(regressor.values(raw)[0].numpy(), abs=1e-5)
+    assert values[SMALL.fields["expression"]] == pytest.approx(
+        regressor.split(raw).expression[0].numpy().clip(0, 1), abs=0.3
+    )
+
+
+@pytest.mark.openvino
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_openvino_agrees_with_torch(regressor: FaceRegressor, precision: str, cache: Path) -> None:
+    try:
+        engine = make_regressor_engine(regressor, "openvino", precision).engine
+    except RegressorEngineError as error:
+        pytest.skip(str(error))
+    assert disagreement(engine, regressor) < (1e-4 if precision == "fp32" else TOLERANCE)
+    kept = list(cache.glob("openvino/*.xml"))
+    assert len(kept) == 1
+    again = make_regressor_engine(regressor, "openvino", precision).engine
+    assert again.run(crop()) == pytest.approx(engine.run(crop()), abs=1e-6)
+    assert list(cache.glob("openvino/*.xml")) == kept
+    for made in (engine, again):
+        made.close()
+
+
+def test_auto_takes_the_fastest_that_agrees(regressor: FaceRegressor, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Engine:
+        def __init__(self, name: str, precision: str) -> None:
+            self.name, self.precision, self.is_closed = name, precision, False
+
+        def run(self, crop: NDArray[np.uint8]) -> NDArray[np.float32]:
+            return TorchRegressor(regressor).run(crop) + (0.5 if self.precision == "bf16" else 0.0)
+
+        def close(self) -> None:
+            self.is_closed = True
+
+    made: list[Engine] = []
+
+    def make(regressor: FaceRegressor, name: str, precision: str, threads: int) -> Engine:
+        if (name, precision) == ("openvino", "fp32"):
+            raise RegressorEngineError("not here")
+        made.append(Engine(name, precision))
+        return made[-1]
+
+    monkeypatch.setattr(regressor_engines, "_make", make)
+    selection = make_regressor_engine(regressor)
+    assert (selection.engine.name, selection.engine.precision) == ("torch", "fp32")
+    assert "not here" in selection.reason
+    assert "bf16 not: differs" in selection.reason
+    assert [engine.is_closed for engine in made] == [True, False]
+
+
+def test_unknown_and_impossible_engines_are_refused(regressor: FaceRegressor) -> None:
+    with pytest.raises(ValueError, match="expected one of auto, openvino, torch, cuda"):
+        make_regressor_engine(regressor, "abacus")
+    with pytest.raises(ValueError, match="precision"):
+        make_regressor_engine(regressor, "torch", "int3")
+    if not torch.cuda.is_available():
+        with pytest.raises(RegressorEngineError, match="NVIDIA"):
+            make_regressor_engine(regressor, "cuda")
+    assert ENGINES == ("openvino", "torch", "cuda")
