@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,47 +13,24 @@ from capture.landmark_model import Fit
 from capture.landmarks import LandmarkDetector, Landmarks
 from capture.lids import lid_weights
 from capture.person import EASE_S, Person
-from capture.rotation import blend_rotations
 from capture.smoothing import FaceSmoother, SmoothingSettings
-from models.camera import Camera, rotation_angles, rotation_matrix
+from capture.track import Bridge, Track, blend
+from models.camera import Camera
 from models.face import FaceModel
 from models.params import FaceParams
 
-State = Literal["tracked", "holding", "easing", "absent"]
+__all__ = ["Track", "Tracker"]
 
-HOLD_S = 0.5
-"""Without a face the last pose stays this long: a hand before the face, a sneeze."""
-EASE_TO_NEUTRAL_S = 1.0
-RETURN_S = 0.15
-"""A face that returns elsewhere is blended in over this long."""
-FORGET_S = 0.2
-"""After a longer gap a face is fitted from scratch."""
 SETTLED_S = 10 * EASE_S
 """Time after which an estimate counts as taken over."""
 GOOD_ERROR_M, BAD_ERROR_M = 0.002, 0.008
 """Fitting errors of full and of no confidence."""
 
 
-@dataclass(frozen=True, slots=True)
-class Track:
-    """What one frame gave."""
-
-    params: FaceParams
-    """Smoothed parameters; expression, pose and gaze are absolute, to be taken relative to `neutral`."""
-    state: State
-    """`tracked`; without a face first `holding` the last pose, then `easing` to neutral, then `absent` at neutral."""
-    confidence: float
-    """0 to 1: how well the face model explains the landmarks; 0 without a face."""
-    num_faces: int
-    """Faces in the image."""
-    neutral: FaceParams
-    """The person at rest."""
-    landmarks_px: NDArray[np.float32] | None
-    """`[478, 2]` detected landmarks, None without a face."""
-
-
 class Tracker:
     """Follow one face through a video. Frames must come in order of time. Owns native resources: `close()` it."""
+
+    name = "landmarks"
 
     def __init__(
         self, settings: SmoothingSettings | None = None, *, model: FaceModel | None = None, detects: bool = True
@@ -70,6 +46,7 @@ class Tracker:
         self._fitter.warm_up()
         self._person = Person(self._fitter, Fitter(model, binding))
         self._smoother = FaceSmoother(settings or SmoothingSettings())
+        self._bridge = Bridge()
         self._forget_past()
 
     def _forget_past(self) -> None:
@@ -82,10 +59,8 @@ class Tracker:
         self._neutral = rest
         self._neutral_fit: Fit | None = None
         self._neutral_age_s = 0.0
-        self._shown = self._gap_from = rest
-        self._last_s: float | None = None
-        self._seen_s: float | None = None
-        self._return_s = -np.inf
+        self._bridge.reset()
+        self._points_px: NDArray[np.float32] | None = None
         self._unheard: tuple[Landmarks, Camera, Fit, float, float] | None = None
 
     def process(self, image: NDArray[np.uint8], time_s: float, camera: Camera | None = None) -> Track:
@@ -101,28 +76,22 @@ class Tracker:
     def process_landmarks(self, found: Landmarks | None, time_s: float, camera: Camera) -> Track:
         """Track from landmarks that were detected elsewhere; None is no face."""
         self.learn()
-        elapsed_s = 0.0 if self._last_s is None else max(time_s - self._last_s, 0.0)
-        self._last_s = time_s
+        elapsed_s = self._bridge.advance(time_s)
+        self._points_px = found.points_px if found is not None else None
         if found is None:
-            return self._without_face(time_s)
-        points_px = found.points_px
-        first = self._seen_s is None
-        if self._seen_s is None or time_s - self._seen_s > FORGET_S:
+            shown, state = self._bridge.without_face(time_s, self._neutral)
+            return Track(shown, state, 0.0, 0, self._neutral, None)
+        first = self._bridge.is_first
+        if self._bridge.meet(time_s):
             self._fitter.reset()
             self._smoother.reset()
-            # Before the first face nothing was shown that it could be blended from.
-            self._return_s, self._gap_from = (-np.inf if first else time_s), self._shown
-        self._seen_s = time_s
-        fit = self._fitter.fit(points_px, camera, found.depth_px)
+        fit = self._fitter.fit(found.points_px, camera, found.depth_px)
         self._unheard = (found, camera, fit, time_s, 0.0 if first else elapsed_s)
         if first:
             self.learn()
-        params = self._smoother(self._params(fit), time_s)
-        share = min((time_s - self._return_s + elapsed_s) / RETURN_S, 1.0)
-        params = _blend(self._gap_from, params, share)
-        self._shown = params
+        params = self._bridge.show(self._smoother(self._params(fit), time_s), time_s, elapsed_s)
         confidence = float(np.clip((BAD_ERROR_M - fit.error_m) / (BAD_ERROR_M - GOOD_ERROR_M), 0.0, 1.0))
-        return Track(params, "tracked", confidence, found.num_faces, self._neutral, points_px)
+        return Track(params, "tracked", confidence, found.num_faces, self._neutral, found.points_px)
 
     def learn(self) -> None:
         """Learn of the person from the last frame, which costs several milliseconds now and then.
@@ -134,6 +103,10 @@ class Tracker:
         (found, camera, fit, time_s, elapsed_s), self._unheard = self._unheard, None
         self._person.learn(found, camera, fit, time_s, elapsed_s)
         self._ease_neutral(elapsed_s)
+
+    def mesh_px(self) -> NDArray[np.float32] | None:
+        """Give the tracked face as its landmarks `[478, 2]` (u, v) in pixels of the last frame; None without one."""
+        return self._points_px
 
     @property
     def is_calibrating(self) -> bool:
@@ -187,31 +160,4 @@ class Tracker:
         self._neutral_fit = self._person.neutral
         target = self._params(self._person.neutral)
         share = 1.0 - float(np.exp(-elapsed_s / EASE_S)) if elapsed_s > 0.0 else 1.0
-        self._neutral = _blend(self._neutral, target, share)
-
-    def _without_face(self, time_s: float) -> Track:
-        absent_s = np.inf if self._seen_s is None else time_s - self._seen_s
-        state: State
-        if absent_s <= HOLD_S:
-            state, self._gap_from = "holding", self._shown
-        elif absent_s <= HOLD_S + EASE_TO_NEUTRAL_S:
-            state = "easing"
-            share = (absent_s - HOLD_S) / EASE_TO_NEUTRAL_S
-            self._shown = _blend(self._gap_from, self._neutral, share * share * (3.0 - 2.0 * share))
-        else:
-            state, self._shown = "absent", self._neutral
-        return Track(self._shown, state, 0.0, 0, self._neutral, None)
-
-
-def _blend(start: FaceParams, end: FaceParams, share: float) -> FaceParams:
-    """Go `share` of the way from one frame to another; rotation on its shortest path, who and light as at the end."""
-    if share >= 1.0:
-        return end
-    turned = blend_rotations(
-        rotation_matrix(start.rotation).astype(np.float64), rotation_matrix(end.rotation).astype(np.float64), share
-    )
-    moved = {
-        name: ((1.0 - share) * getattr(start, name) + share * getattr(end, name)).astype(np.float32)
-        for name in ("expression", "translation", "gaze")
-    }
-    return end.replace(rotation=rotation_angles(turned.astype(np.float32)), **moved)
+        self._neutral = blend(self._neutral, target, share)
