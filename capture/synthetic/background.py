@@ -13,20 +13,25 @@ Bytes = NDArray[np.uint8]
 
 BANK_SIZE = 192
 """Width and height of the pictures in the bank."""
+CUTS_PER_PICTURE = 24
 
 
 class Backgrounds:
-    """A bank of pictures, of which random crops are cut."""
+    """A bank of pictures, of which random crops are cut; one is replaced now and then."""
 
     def __init__(self, rng: np.random.Generator, count: int = 48) -> None:
         self._bank = np.stack([_picture(rng) for _ in range(count)])
+        self._cuts = 0
 
     def cut(self, rng: np.random.Generator, height: int, width: int) -> Array:
         """Cut a random part, mirrored, tinted and lit at random: `[height, width, 3]` linear light."""
+        self._cuts += 1
+        if self._cuts % CUTS_PER_PICTURE == 0:
+            self._bank[rng.integers(len(self._bank))] = _picture(rng)
         picture = self._bank[rng.integers(len(self._bank))]
         zoom = rng.uniform(0.3, 1.0) * BANK_SIZE / max(height, width)
         low = rng.uniform(0.0, 1.0, 2) * (BANK_SIZE - 1.01 - np.array([height, width]) * zoom)
-        tint = np.exp(rng.normal(0.0, 0.35) + rng.normal(0.0, 0.15, 3)).astype(np.float32)
+        tint = np.exp(rng.normal(0.0, 0.35) + rng.normal(0.0, 0.1, 3)).astype(np.float32)
         output = np.empty((height, width, 3), np.float32)
         mirrored = bool(rng.random() < 0.5)
         _cut(picture, np.float32(zoom), np.float32(low[0]), np.float32(low[1]), mirrored, tint, output)
@@ -37,8 +42,8 @@ def _picture(rng: np.random.Generator) -> Bytes:
     """Paint one: a gradient, then shapes as of walls, shelves, windows and lamps, blurred by some depth of field."""
     size = BANK_SIZE
     rows, columns = np.mgrid[0:size, 0:size].astype(np.float32) / size
-    base = rng.uniform(20, 235, 3)
-    slope = rng.normal(0, 45, (2, 3))
+    base = rng.uniform(20, 235) + rng.normal(0, rng.choice([6.0, 18.0, 45.0]), 3)
+    slope = rng.normal(0, 40, (2, 1)) + rng.normal(0, 10, (2, 3))
     image = base + (rows[..., None] - 0.5) * slope[0] + (columns[..., None] - 0.5) * slope[1]
     image = image.astype(np.float32)
     kind = rng.random()
@@ -53,7 +58,7 @@ def _picture(rng: np.random.Generator) -> Bytes:
                 inside = (np.abs(across) < w) & (np.abs(along) < h)
             else:
                 inside = (across / w) ** 2 + (along / h) ** 2 < 1
-            color = np.clip(base + rng.normal(0, 70, 3), 0, 255) if rng.random() < 0.7 else rng.uniform(0, 255, 3)
+            color = base + rng.normal(0, 60) + rng.normal(0, 12 if rng.random() < 0.8 else 60, 3)
             image[inside] += rng.uniform(0.4, 1.0) * (color - image[inside])
             if rng.random() < 0.25:  # books, blinds, bricks
                 period = rng.uniform(0.015, 0.08)
@@ -61,7 +66,7 @@ def _picture(rng: np.random.Generator) -> Bytes:
                 image[inside] += (stripes[inside, None] - 6) * rng.uniform(1, 9)
     if kind > 0.5:
         for octave in (6, 14, 34):
-            noise = rng.normal(0, rng.uniform(2, 22), (octave, octave, 3))
+            noise = rng.normal(0, rng.uniform(2, 20), (octave, octave, 1)) + rng.normal(0, 3, (octave, octave, 3))
             image += _enlarge(noise, size)
     blur = int(rng.integers(0, 7))
     for _ in range(2):

@@ -112,7 +112,7 @@ def rotation(rng: np.random.Generator, max_yaw_rad: float, max_pitch_rad: float,
         yaw, pitch = rng.uniform((-max_yaw_rad, -max_pitch_rad), (max_yaw_rad, max_pitch_rad))
     yaw, pitch = np.clip((yaw, pitch), (-max_yaw_rad, -max_pitch_rad), (max_yaw_rad, max_pitch_rad))
     # A head tilted about its own axis, too, for a person's own tilt is not the picture's.
-    matrix = rotation_matrix(np.array([yaw, pitch, rng.normal(0.0, 0.06)], np.float32)).astype(np.float64)
+    matrix = rotation_matrix(np.array([yaw, pitch, rng.normal(0.0, 0.06)])).astype(np.float64)
     upright = np.arctan2(matrix[0, 1], matrix[1, 1])
     angle = upright - roll_rad
     turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])

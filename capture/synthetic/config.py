@@ -23,7 +23,7 @@ class SyntheticConfig:
     """Faces drawn of one person before the next is made."""
     negatives: float = 0.06
     """Share of crops without a face, badly centred, or mostly covered: confidence 0."""
-    hair: float = 0.75
+    hair: float = 0.85
     """Share of people with hair; the others show their scalp."""
     glasses: float = 0.25
     occluded: float = 0.18

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,10 +15,12 @@ from capture.synthetic.assets import Assets
 from capture.synthetic.background import Backgrounds
 from capture.synthetic.config import SyntheticConfig
 from capture.synthetic.light import Light, random_light
+from capture.synthetic.occluders import KINDS, cover, parts_of
 from capture.synthetic.person import People
 from capture.synthetic.scene import Scene
+from capture.synthetic.shadow import ShadowMap
 from capture.synthetic.webcam import Webcam
-from models.camera import Camera, rotation_angles
+from models.camera import Camera, rotation_angles, rotation_matrix
 from models.face import FaceModel
 from models.params import FaceParams
 
@@ -28,6 +31,12 @@ HEAD_M = 0.24
 ANCHOR_M = np.array([0.0, -0.035, 0.06])
 """A crop without error spans `HEAD_M` around this point of the head, as `capture.crop.Crop.around` frames it. Stated
 again here, for that module imports PyTorch, which a worker has no use for; a test compares them."""
+NEGATIVES = ("nobody", "astray", "covered", "turned away")
+"""Crops that show no face worth fitting."""
+LEAST_SHOWN = 0.4
+"""Less of the face than this, of what looks towards the camera, is a negative."""
+BEYOND_FRAME = 0.1
+"""Share of crops that reach beyond their frame, where they are black."""
 DEPTH_TOLERANCE_M = 0.004
 """A vertex counts as seen where nothing lies further in front of it than this."""
 
@@ -70,6 +79,8 @@ class SyntheticFaces:
         self._webcam = Webcam(rng)
         self._binding = LandmarkBinding.load()
         self._corners = self._binding.corners(self.model)
+        self._face = np.flatnonzero((self.model.rigidity > 0.9) & (self.model.mean[:, 2] > 0.06))
+        self._shadows = ShadowMap()
         self._scene: Scene | None = None
         self._left = 0
         self._buffers: dict[tuple[int, int], tuple[Array, NDArray[np.int32], Array]] = {}
@@ -78,26 +89,97 @@ class SyntheticFaces:
         """Draw one face, or a negative."""
         config = self.config
         if self._scene is None or self._left == 0:
-            self._scene = Scene(self.model, self._assets, self._people.draw(rng), rng)
+            self._scene = self.person(rng)
             self._left = config.faces_per_person
         self._left -= 1
-        params, focal_px = self._place(rng)
-        camera = Camera(
-            width=config.size, height=config.size, focal_px=focal_px, center_px=(config.size / 2, config.size / 2)
+        negative = str(rng.choice(NEGATIVES)) if rng.random() < config.negatives else ""
+        params, focal_px = self._place(self._scene, negative, rng)
+        half = config.size / 2
+        camera = Camera(width=config.size, height=config.size, focal_px=focal_px, center_px=(half, half))
+        light = random_light(rng, is_test=config.split == "test")
+        covering = "hand" if negative == "covered" else ""
+        if not covering and rng.random() < config.occluded:
+            covering = str(rng.choice(KINDS, p=(0.5, 0.15, 0.15, 0.1, 0.1)))
+        return self.draw(
+            self._scene, params, light, camera, rng, occluder=covering, negative=negative, samples=config.samples
         )
-        return self._draw(self._scene, params, camera, config.samples, rng)
 
-    def _place(self, rng: np.random.Generator) -> tuple[FaceParams, float]:
-        """Draw what the face does and where it is in a crop that was placed not quite right."""
-        config, scene = self.config, self._scene
-        assert scene is not None
-        roll = np.deg2rad(config.roll_jitter_deg) * _error(rng)
-        matrix = behaviour.rotation(rng, np.deg2rad(config.max_yaw_deg), np.deg2rad(config.max_pitch_deg), roll)
+    def person(self, rng: np.random.Generator) -> Scene:
+        """Draw a person and dress them, to be drawn any number of times."""
+        return Scene(self.model, self._assets, self._people.draw(rng), rng)
+
+    def render_frame(
+        self,
+        rng: np.random.Generator,
+        *,
+        width: int = 640,
+        height: int = 480,
+        head_px: tuple[float, float] = (150, 330),
+    ) -> SyntheticFace:
+        """Draw a new person in a whole frame of a common webcam, the head `head_px` wide: for trackers that detect.
+
+        Everything of `SyntheticFace` is in the frame's camera (`Camera.webcam`); there are no negatives.
+        """
+        camera = Camera.webcam(width, height)
+        scene = self.person(rng)
+        params = self.frame_params(scene, behaviour.expression(rng), camera, rng, head_px=head_px)
+        return self.draw(scene, params, random_light(rng, is_test=self.config.split == "test"), camera, rng)
+
+    def frame_params(
+        self,
+        scene: Scene,
+        expression: Array,
+        camera: Camera,
+        rng: np.random.Generator,
+        *,
+        head_px: tuple[float, float] = (150, 330),
+    ) -> FaceParams:
+        """Place a head of random pose and gaze, `head_px` wide, wholly inside a frame."""
+        config = self.config
+        matrix = behaviour.rotation(
+            rng, np.deg2rad(config.max_yaw_deg), np.deg2rad(config.max_pitch_deg), rng.normal(0.0, 0.1)
+        )
+        distance = camera.focal_px * HEAD_M / rng.uniform(*head_px)
+        margin = 0.62 * HEAD_M * camera.focal_px / distance
+        room = np.maximum(np.array([camera.width, camera.height]) / 2 - margin, 0.0)
+        aside = rng.uniform(-1.0, 1.0, 2) * room / camera.focal_px
+        anchor = np.array([aside[0], -aside[1], -1.0]) * distance
         rotation = rotation_angles(matrix)
-        distance = float(np.exp(rng.uniform(np.log(0.3), np.log(1.4))))
+        return FaceParams.neutral().replace(
+            identity=scene.person.identity,
+            reflectance=scene.person.reflectance,
+            expression=expression,
+            rotation=rotation,
+            translation=(anchor - matrix @ ANCHOR_M).astype(np.float32),
+            gaze=behaviour.gaze(rng, rotation),
+        )
+
+    def _place(self, scene: Scene, negative: str, rng: np.random.Generator) -> tuple[FaceParams, float]:
+        """Draw what the face does and where it is in a crop that was placed not quite right, or for a negative wrong."""
+        config = self.config
+        yaw, pitch = np.deg2rad(config.max_yaw_deg), np.deg2rad(config.max_pitch_deg)
+        roll = np.deg2rad(config.roll_jitter_deg) * _error(rng)
         size = 1.0 + config.size_jitter * _error(rng)
         aside = config.center_jitter * np.array([_error(rng), _error(rng)])
-        # The anchor's depth and the crop's error give the focal length: see `capture.crop.Crop.around`.
+        if negative == "astray":
+            kind = rng.integers(3)
+            if kind == 0:
+                angle = rng.uniform(0, 2 * np.pi)
+                aside = rng.uniform(0.28, 0.6) * np.array([np.cos(angle), np.sin(angle)])
+            elif kind == 1:
+                size = rng.choice([rng.uniform(0.3, 0.55), rng.uniform(1.8, 3.5)])
+            else:
+                roll = rng.choice([-1, 1]) * rng.uniform(np.deg2rad(50), np.pi)
+        matrix = behaviour.rotation(rng, yaw, pitch, roll)
+        if negative == "turned away":
+            matrix = (rotation_matrix(np.array([rng.uniform(2.0, 4.3), 0.0, 0.0], np.float32)) @ matrix).astype(
+                np.float32
+            )
+        elif negative == "nobody":
+            aside = np.array([0.0, -6.0])
+        rotation = rotation_angles(matrix)
+        distance = float(np.exp(rng.uniform(np.log(0.3), np.log(1.4))))
+        # The anchor's distance and the crop's error give the focal length: see `capture.crop.Crop.around`.
         focal_px = config.size * distance / (HEAD_M * size)
         ray = np.array([aside[0] * config.size / focal_px, aside[1] * config.size / focal_px, -1.0])
         anchor = ray * distance / np.linalg.norm(ray)
@@ -112,30 +194,58 @@ class SyntheticFaces:
         )
         return params, focal_px
 
-    def _draw(
-        self, scene: Scene, params: FaceParams, camera: Camera, samples: int, rng: np.random.Generator
+    def draw(
+        self,
+        scene: Scene,
+        params: FaceParams,
+        light: Light,
+        camera: Camera,
+        rng: np.random.Generator,
+        *,
+        occluder: str = "",
+        negative: str = "",
+        samples: int = 2,
+        background: Array | None = None,
     ) -> SyntheticFace:
-        light = random_light(rng, is_test=self.config.split == "test")
+        """Draw one person with `params` under `light`, as `camera` sees them.
+
+        `occluder` is one of `occluders.KINDS` or empty; `background [H, W, 3]`, linear, is drawn at random if not given.
+        """
         params = params.replace(illumination=light.illumination)
         view = scene.pose(params, rng)
-        irradiance, reflection = scene.light(params, light, None)
-        pixels = camera.project(view)
+        lit = None
+        if len(light.directions):
+            middle = view[self._face].mean(0)
+            lit = self._shadows.lit(view, scene.casting, light.directions[0], middle)
+        irradiance, reflection = scene.light(params, light, lit)
+        pixels, inverse = np.empty((len(view), 2), np.float32), np.empty(len(view), np.float32)
+        _project(view, camera.focal_px, *camera.center_px, pixels, inverse)
         depth, face, weights = self._buffer(camera.height * samples, camera.width * samples)
-        inverse = np.where(view[:, 2] < -0.05, -1.0 / np.minimum(view[:, 2], -0.05), -1.0).astype(np.float32)
         raster.draw(
             pixels * np.float32(samples), inverse, scene.triangles, scene.materials, scene.uv, scene.atlas,
             depth, face, weights,
         )  # fmt: skip
+        if background is None:
+            background = self._backgrounds.cut(rng, camera.height, camera.width)
         linear = np.empty((camera.height, camera.width, 3), np.float32)
+        head_px = camera.focal_px * HEAD_M / max(float(np.linalg.norm(params.translation)), 0.05)
         raster.shade(
             face, weights, scene.triangles, scene.materials, scene.uv, scene.atlas, scene.tint, irradiance, reflection,
-            scene.person.eye, scene.eye_frames(params), _glints(light, rng), samples,
-            self._backgrounds.cut(rng, camera.height, camera.width), linear,
+            scene.person.eye, scene.eye_frames(params), _glints(light, rng), samples, head_px > 180.0, background, linear,
         )  # fmt: skip
         count = len(self.model.mean)
         visible = _seen(view[:count], pixels[:count], depth, samples)
-        crop = self._webcam.shoot(rng, linear)
+        if occluder:
+            parts = self._occluder(occluder, negative, pixels, head_px, irradiance, scene, rng)
+            mask = cover(linear, parts, rng.normal(0, 1, 2))
+            visible &= ~_under(mask, pixels[:count])
+        facing = (vertex_facing(view[:count], scene.normals[:count]))[self._face] > 0.1
+        shown = float(visible[self._face][facing].mean()) if facing.any() else 0.0
         points = np.einsum("lk,lkd->ld", self._binding.barycentric, view[self._corners])
+        crop = self._webcam.shoot(rng, linear)
+        if camera.width == self.config.size and rng.random() < BEYOND_FRAME:
+            crop = crop.copy()
+            _leave_frame(rng, crop)
         return SyntheticFace(
             crop=crop,
             params=params,
@@ -144,14 +254,34 @@ class SyntheticFaces:
             albedo=scene.person.albedo,
             visible=visible,
             landmarks=camera.project(points.astype(np.float32)),
-            confidence=1.0,
+            confidence=0.0 if negative or shown < LEAST_SHOWN else 1.0,
             metadata={
                 "hair": scene.person.hair.name if scene.person.hair else "",
                 "glasses": scene.person.wears_glasses,
-                "occluder": "",
-                "negative": "",
+                "occluder": occluder,
+                "negative": negative or ("covered" if shown < LEAST_SHOWN else ""),
             },
         )
+
+    def _occluder(
+        self, kind: str, negative: str, pixels: Array, head_px: float, irradiance: Array, scene: Scene,
+        rng: np.random.Generator,
+    ) -> Array:  # fmt: skip
+        """Draw the parts of one occluder, somewhere on the face; for a negative over most of it."""
+        face = pixels[self._face]
+        middle = face.mean(0)
+        light = irradiance[self._face].mean(0)
+        skin = np.clip(scene.person.albedo[self._face].mean(0), 0.03, 1.0) * light
+        if negative == "covered":
+            hands = [
+                parts_of(
+                    rng, kind, middle + rng.normal(0, 0.08, 2) * head_px, head_px * rng.uniform(1.1, 1.6), skin, 1.0
+                )
+                for _ in range(2)
+            ]
+            return np.concatenate(hands)
+        at = face[rng.integers(len(face))] + rng.normal(0, 0.12, 2) * head_px
+        return parts_of(rng, kind, at, head_px * rng.uniform(0.45, 0.85), skin, float(light.mean()))
 
     def _buffer(self, height: int, width: int) -> tuple[Array, NDArray[np.int32], Array]:
         if (height, width) not in self._buffers:
@@ -168,6 +298,17 @@ def _error(rng: np.random.Generator) -> float:
     return float(np.clip(rng.normal(0.0, 0.3), -1, 1) if rng.random() < 0.6 else rng.uniform(-1, 1))
 
 
+def _leave_frame(rng: np.random.Generator, crop: Bytes) -> None:
+    """Blacken what lies beyond one edge of a frame, which is turned against the crop: mostly below, rarely above."""
+    size = len(crop)
+    tilt = rng.normal(0.0, 0.2)
+    side = rng.choice(4, p=(0.45, 0.2, 0.2, 0.15))
+    rows, columns = np.mgrid[0:size, 0:size].astype(np.float32) / size - 0.5
+    across = (rows, columns, -columns, -rows)[side]
+    along = (columns, rows, rows, columns)[side]
+    crop[across + tilt * along > rng.uniform(0.22, 0.5)] = 0
+
+
 def _glints(light: Light, rng: np.random.Generator) -> Array:
     """Give what the corneas reflect `[L, 8]`: half vectors towards each lamp and one window or screen ahead."""
     directions = np.concatenate([light.directions, rng.normal(size=(1, 3)) * (0.5, 0.3, 0.1) + (0.0, 0.2, 1.0)])
@@ -181,9 +322,34 @@ def _glints(light: Light, rng: np.random.Generator) -> Array:
     return np.concatenate([half, colors, size, strength], 1).astype(np.float32)
 
 
+@numba.njit(cache=True, error_model="numpy")
+def _project(
+    view: Array, focal: float, center_u: float, center_v: float, pixels: Array, inverse: Array
+) -> None:  # pragma: no cover - compiled
+    """Fill `pixels [N, 2]` and inverse depth `[N]`, -1 behind the camera."""
+    for v in range(view.shape[0]):
+        depth = -view[v, 2]
+        inverse[v] = 1.0 / depth if depth > 0.05 else -1.0
+        scale = focal / max(depth, np.float32(0.05))
+        pixels[v, 0] = center_u + scale * view[v, 0]
+        pixels[v, 1] = center_v - scale * view[v, 1]
+
+
 def _seen(view: Array, pixels: Array, depth: Array, samples: int) -> NDArray[np.bool_]:
     """Tell which vertices nothing hides: the depth buffer `[h, w]` holds inverse metres."""
     column, row = np.floor(pixels * samples).astype(np.int64).T
     inside = (column >= 0) & (row >= 0) & (column < depth.shape[1]) & (row < depth.shape[0])
     nearest = depth[np.clip(row, 0, depth.shape[0] - 1), np.clip(column, 0, depth.shape[1] - 1)]
     return np.asarray(inside & (-view[:, 2] < 1.0 / np.maximum(nearest, 1e-6) + DEPTH_TOLERANCE_M))
+
+
+def _under(mask: NDArray[np.bool_], pixels: Array) -> NDArray[np.bool_]:
+    """Tell which of `pixels [V, 2]` lie under `mask [H, W]`."""
+    height, width = mask.shape
+    column, row = np.floor(pixels).astype(np.int64).T
+    return np.asarray(mask[np.clip(row, 0, height - 1), np.clip(column, 0, width - 1)])
+
+
+def vertex_facing(view: Array, normals: Array) -> Array:
+    """Give the cosine `[V]` between each normal and the way to the camera."""
+    return np.asarray(-(normals * view).sum(1) / np.maximum(np.linalg.norm(view, axis=1), 1e-6), np.float32)

@@ -12,14 +12,14 @@ from capture.synthetic.assets import SKIN_SHAPE, Assets, Mesh, to_island, vertex
 from capture.synthetic.config import SyntheticConfig
 from models.build.skins import HAEMOGLOBIN, MELANIN, face_regions, smooth_noise
 from models.face import FaceModel
-from models.illumination import srgb_to_linear
+from models.illumination import srgb_to_linear, vertex_normals
 
 Array = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 
 FIELDS = 192
 """Smooth random fields over the head that displacements are mixed from."""
-GRID = (92, 50)
+GRID = (12, 7)
 """Rows and columns of the coarse fields of pigment over the island."""
 
 HAIR_COLORS = np.array([
@@ -83,7 +83,11 @@ class People:
         self._reflectance_of = _projection(model.reflectance_basis, face, 2.0)
         self._uv = vertex_uv(len(model.mean), model.triangles, assets.corner_uv, assets.is_textured)
         self._masks, self._places = self._make_masks()
-        self._hairless = [index for index, hair in enumerate(assets.hair) if hair.texture is None]
+        ones = np.ones(len(model.mean), np.float32)
+        self._is_used = to_island(ones, model.triangles, assets.corner_uv, SKIN_SHAPE) > 0.0
+        self._normals = vertex_normals(model.mean, model.triangles)
+        self._greyed: dict[str, Bytes] = {}
+        self._tongue = np.flatnonzero((model.reflectance_basis.std((0, 2)) < 1e-4) & (model.base_indices >= 0))
 
     def _smooth_fields(self, rng: np.random.Generator) -> Array:
         """Make displacements along the normals `[FIELDS, V]`, metres: broad ones, then finer ones; part symmetric."""
@@ -106,7 +110,7 @@ class People:
         model = self._model
         mean = model.mean.astype(np.float64)
         centers = model.eye_centers(model.mean)
-        regions = face_regions(mean, model.expression_basis.astype(np.float64), centers)
+        regions = face_regions(mean, model.expression_basis.astype(np.float64), centers.astype(np.float64))
         around = [np.exp(-(((mean - c - (0, 0.004, 0.012)) / (0.020, 0.011, 0.03)) ** 2).sum(1)) for c in centers]
         cheeks = [
             np.exp(-(((mean - c - (np.sign(c[0]) * 0.006, -0.038, 0.01)) / (0.02, 0.018, 0.03)) ** 2).sum(1))
@@ -128,10 +132,14 @@ class People:
         neutral = self._head(rng)
         offset = (neutral - model.mean).ravel()
         identity = np.clip(self._identity_of @ offset, -5.0, 5.0).astype(np.float32)
-        skin, plain = self._skin(rng)
+        hair_color = _hair_color(rng)
+        skin, plain = self._skin(rng, hair_color)
         albedo = self._at_vertices(skin, plain)
         reflectance = self._reflectance_of @ (albedo - model.reflectance_mean).ravel()
         hair = assets.hair[rng.integers(len(assets.hair))] if rng.random() < self._config.hair else None
+        hair_vertices = carry(hair, neutral - model.mean) if hair else np.zeros((0, 3), np.float32)
+        if rng.random() < 0.5:  # partings on either side
+            hair_vertices = hair_vertices * np.array([-1.0, 1.0, 1.0], np.float32)
         lash = assets.lashes[rng.integers(len(assets.lashes))]
         return Person(
             neutral=neutral,
@@ -142,15 +150,13 @@ class People:
             iris=self._iris(rng),
             eye=self._eye(rng),
             hair=hair,
-            hair_vertices=carry(hair, neutral - model.mean) if hair else np.zeros((0, 3), np.float32),
+            hair_vertices=hair_vertices,
             hair_texture=self._hair_texture(hair, rng) if hair else None,
-            hair_color=_hair_color(rng),
+            hair_color=hair_color,
             lash=lash,
             lash_shift=_shift(lash, model.mean) * np.float32(rng.uniform(0.5, 1.15)),
             teeth_vertices=carry(assets.teeth, neutral - model.mean),
-            teeth_color=(
-                rng.uniform(0.55, 1.0) * np.array([1.0, rng.uniform(0.88, 1.0), rng.uniform(0.7, 1.0)])
-            ).astype(np.float32),
+            teeth_color=_teeth_color(rng),
             gloss=self._gloss(rng),
             shine=float(rng.uniform(6.0, 40.0)),
             wears_glasses=bool(rng.random() < self._config.glasses),
@@ -174,18 +180,9 @@ class People:
             [rng.integers(k * FIELDS // 3, (k + 1) * FIELDS // 3, n) for k, n in enumerate((4, 3, 3))]
         )
         field = detail * (amounts @ self._fields[chosen]).astype(np.float32) * np.float32(0.62)
-        normals = self._normals
-        return np.asarray(neutral + field[:, None] * normals, np.float32)
+        return np.asarray(neutral + field[:, None] * self._normals, np.float32)
 
-    @property
-    def _normals(self) -> Array:
-        from models.illumination import vertex_normals
-
-        if not hasattr(self, "_mean_normals"):
-            self._mean_normals = vertex_normals(self._model.mean, self._model.triangles)
-        return self._mean_normals
-
-    def _skin(self, rng: np.random.Generator) -> tuple[Bytes, Array]:
+    def _skin(self, rng: np.random.Generator, hair_color: Array) -> tuple[Bytes, Array]:
         """Mix two skins and vary pigment, blood, lips, beard, lids, cheeks and brows.
 
         Gives the island `[727, 394, 3]` and colours at the vertices `[V, 3]`, linear, for what lies outside it.
@@ -195,9 +192,8 @@ class People:
         share = rng.uniform(0.0, 1.0) if rng.random() < 0.6 else 0.0
         melanin = rng.normal(0.0, 0.28) + (rng.uniform(0.0, 1.0) if rng.random() < 0.25 else 0.0)
         blood = rng.normal(0.0, 0.14)
-        grid = rng.normal(size=(2, 12, 7)) * np.array([0.07, 0.07])[:, None, None]
+        grid = 0.07 * rng.normal(size=(2, *GRID))
         base = np.array([melanin, blood])
-        # sRGB codes are about the 2.2th root of linear light: absorbance is divided by it.
         per_unit = np.stack([MELANIN, HAEMOGLOBIN]) / 2.2
         regions = np.zeros((4, 3))
         regions[0] = rng.normal(0.05, 0.14) * HAEMOGLOBIN + rng.normal(0.0, 0.06)
@@ -210,15 +206,17 @@ class People:
             regions[2] = rng.uniform(0.0, 0.7, 3)
         regions[3] = rng.normal(0.06, 0.12) * HAEMOGLOBIN
         brow = rng.integers(len(assets.brows))
-        brow_color = np.sqrt(np.clip(_hair_color(rng), 0.004, 0.4)) * 255.0 * rng.uniform(0.5, 1.0)
-        brow_share = rng.uniform(0.45, 1.1)
-        output = np.empty((*SKIN_SHAPE, 3), np.uint8)
+        # Brows are darker than hair, and dyed hair has brows of a natural colour.
+        brow_color = np.clip(0.5 * hair_color + 0.5 * HAIR_COLORS[rng.integers(4)], 0.003, 0.09) ** (1 / 2.2) * 255.0
+        brow_share = rng.uniform(0.6, 2.2)
+        output = np.zeros((*SKIN_SHAPE, 3), np.uint8)
         grain = rng.integers(0, 256, 4096).astype(np.uint8)
+        # sRGB codes are about the 2.2th root of linear light.
+        gains = np.exp(-np.tensordot(base[:, None, None] + grid, per_unit, (0, 0)))
         _mix_skin(
-            assets.skins[one], assets.skins[other], np.float32(share), base.astype(np.float32),
-            grid.astype(np.float32), per_unit.astype(np.float32), self._masks, regions.astype(np.float32),
-            assets.brows[brow], np.float32(brow_share), brow_color.astype(np.float32), grain,
-            np.float32(rng.uniform(0.0, 0.035)), output,
+            assets.skins[one], assets.skins[other], np.float32(share), gains.astype(np.float32), self._is_used,
+            self._masks, (regions / 2.2).astype(np.float32), assets.brows[brow], np.float32(brow_share),
+            brow_color.astype(np.float32), grain, np.float32(rng.uniform(0.0, 0.035)), output,
         )  # fmt: skip
         mixed = (1 - share) * assets.skin_vertices[one] + share * assets.skin_vertices[other]
         plain = srgb_to_linear(mixed * np.exp(-(base @ per_unit)))
@@ -234,8 +232,7 @@ class People:
         row = np.clip((self._uv[inside, 1] * height).astype(int), 1, height - 2)
         around = [skin[row + dy, column + dx] for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
         albedo[inside] = srgb_to_linear(np.mean(around, 0, dtype=np.float32) / 255.0)
-        still = model.reflectance_basis.std((0, 2)) < 1e-4  # the tongue
-        albedo[still] = model.reflectance_mean[still]
+        albedo[self._tongue] = model.reflectance_mean[self._tongue]
         return albedo.astype(np.float32)
 
     def _iris(self, rng: np.random.Generator) -> Bytes:
@@ -243,21 +240,23 @@ class People:
         iris = self._assets.irises[rng.integers(len(self._assets.irises))].astype(np.float32)
         if rng.random() < 0.65:
             grey = iris.mean(-1, keepdims=True)
-            brown = grey * (np.array([1.25, 0.8, 0.5]) * rng.uniform(0.35, 1.1)).astype(np.float32)
+            brown = grey * (np.array([1.25, 0.8, 0.5]) * rng.uniform(0.2, 0.9)).astype(np.float32)
             iris = iris + rng.uniform(0.6, 1.0) * (brown - iris)
         return np.asarray(np.clip(iris * rng.uniform(0.75, 1.25), 0, 255), np.uint8)
 
     @staticmethod
     def _eye(rng: np.random.Generator) -> Array:
         iris = np.sin(np.deg2rad(rng.normal(20.5, 0.7)))
-        white = rng.uniform(0.42, 0.75) * np.array([1.0, rng.uniform(0.90, 0.99), rng.uniform(0.82, 0.98)])
+        white = rng.uniform(0.28, 0.58) * np.array([1.0, rng.uniform(0.90, 0.99), rng.uniform(0.82, 0.98)])
         return np.array([iris, iris * rng.uniform(0.25, 0.55), *white, rng.uniform(0.05, 0.8), 0.5, 0.035], np.float32)
 
     def _hair_texture(self, hair: Mesh, rng: np.random.Generator) -> Bytes:
-        """Grey the texture, so that a colour can tint it; a style without one gets strands or curls."""
+        """Grey the texture, so that a colour can tint it; a style without one gets curls."""
+        if hair.name in self._greyed:
+            return self._greyed[hair.name]
         if hair.texture is None:
             shade = rng.integers(60, 255, (384, 384)).astype(np.float32)
-            for _ in range(3 if hair.name.startswith("bob") else 1):
+            for _ in range(2):
                 shade = (shade + np.roll(shade, 1, 0) + np.roll(shade, 2, 0)) / 3
             alpha = np.full_like(shade, 255.0)
         else:
@@ -265,7 +264,8 @@ class People:
             alpha = hair.texture[..., 3].astype(np.float32)
             usual = grey[alpha > 128].mean() if (alpha > 128).any() else 128.0
             shade = np.clip(grey * (150.0 / max(float(usual), 1.0)), 0, 255)
-        return np.stack([shade, shade, shade, alpha], -1).astype(np.uint8)
+        self._greyed[hair.name] = np.stack([shade, shade, shade, alpha], -1).astype(np.uint8)
+        return self._greyed[hair.name]
 
     def _gloss(self, rng: np.random.Generator) -> Array:
         """Draw how much of each vertex' light is reflected: more on forehead, nose and lips."""
@@ -304,6 +304,10 @@ def _hair_color(rng: np.random.Generator) -> Array:
     return np.asarray(color * np.exp(rng.normal(0.0, 0.2) + rng.normal(0.0, 0.06, 3)), np.float32)
 
 
+def _teeth_color(rng: np.random.Generator) -> Array:
+    return (rng.uniform(0.9, 1.6) * np.array([1.0, rng.uniform(0.88, 1.0), rng.uniform(0.72, 0.98)])).astype(np.float32)
+
+
 def _projection(basis: Array, weights: Array, ridge: float) -> Array:
     """Make the matrix `[K, V * 3]` that finds coefficients of `basis [K, V, 3]` by weighted least squares."""
     flat = basis.reshape(len(basis), -1).astype(np.float64)
@@ -316,9 +320,8 @@ def _mix_skin(
     one: Bytes,
     other: Bytes,
     share: np.float32,
-    base: Array,
-    grid: Array,
-    per_unit: Array,
+    gains: Array,
+    is_used: NDArray[np.bool_],
     masks: Array,
     regions: Array,
     brow: Array,
@@ -328,45 +331,39 @@ def _mix_skin(
     grain_share: np.float32,
     output: Bytes,
 ) -> None:  # pragma: no cover - compiled
-    """Fill `output`: codes of two skins blended, times `exp(-absorbance)`, then brows laid over."""
+    """Fill `output`: codes of two skins blended, times interpolated `gains`, times `exp(-regions)`, then brows."""
     rows, columns = output.shape[0], output.shape[1]
-    half = np.float32(1.0 / 2.2)
+    line = np.empty((gains.shape[1], 3), np.float32)
+    one_, least = np.float32(1.0), np.float32(0.004)
     for y in range(rows):
-        v = np.float32(y) / np.float32(rows) * np.float32(grid.shape[1] - 1.001)
+        v = np.float32(y) / np.float32(rows) * np.float32(gains.shape[0] - 1.001)
         top = int(v)
         dv = v - np.float32(top)
+        for k in range(gains.shape[1]):
+            for c in range(3):
+                line[k, c] = gains[top, k, c] + dv * (gains[top + 1, k, c] - gains[top, k, c])
         for x in range(columns):
-            u = np.float32(x) / np.float32(columns) * np.float32(grid.shape[2] - 1.001)
+            if not is_used[y, x]:
+                continue
+            u = np.float32(x) / np.float32(columns) * np.float32(gains.shape[1] - 1.001)
             left = int(u)
             du = u - np.float32(left)
-            amount0, amount1 = base[0], base[1]
-            for k in range(2):
-                value = (grid[k, top, left] * (1 - du) + grid[k, top, left + 1] * du) * (1 - dv) + (
-                    grid[k, top + 1, left] * (1 - du) + grid[k, top + 1, left + 1] * du
-                ) * dv
-                if k == 0:
-                    amount0 += value
-                else:
-                    amount1 += value
-            cover = min(brow[y, x] * brow_share, np.float32(0.96))
-            noise = np.float32(1.0) + grain_share * (
-                np.float32(grain[(y * 61 + x * 17 + (x * y) % 29) & 4095]) / 128 - 1
+            noise = one_ + grain_share * (
+                np.float32(grain[(y * 61 + x * 17 + (x * y) % 29) & 4095]) / np.float32(128) - one_
             )
-            beard = masks[1, y, x]
-            stubble = np.float32(0.6) + np.float32(0.8) * np.float32(grain[(y * 131 + x * 37) & 4095]) / 255
+            lips, beard, lids, cheeks = masks[0, y, x], masks[1, y, x], masks[2, y, x], masks[3, y, x]
+            is_region = max(lips, beard, lids, cheeks) > least
+            if is_region and beard > least:
+                beard *= np.float32(0.6) + np.float32(0.8 / 255) * np.float32(grain[(y * 131 + x * 37) & 4095])
+            cover = min(brow[y, x] * brow_share, np.float32(0.96))
             for c in range(3):
-                absorbed = amount0 * per_unit[0, c] + amount1 * per_unit[1, c]
-                absorbed += (
-                    masks[0, y, x] * regions[0, c] + beard * stubble * regions[1, c]
-                    + masks[2, y, x] * regions[2, c] + masks[3, y, x] * regions[3, c]
-                ) * half  # fmt: skip
-                # A Taylor series of the exponential: absorbances are small.
-                a = -absorbed * np.float32(0.125)
-                e = np.float32(1.0) + a * (np.float32(1.0) + a * (np.float32(0.5) + a * np.float32(0.1666667)))
-                e *= e
-                e *= e
-                e *= e
+                gain = (line[left, c] + du * (line[left + 1, c] - line[left, c])) * noise
+                if is_region:
+                    absorbed = (
+                        lips * regions[0, c] + beard * regions[1, c] + lids * regions[2, c] + cheeks * regions[3, c]
+                    )
+                    gain *= np.exp(-absorbed)
                 code = np.float32(one[y, x, c]) + share * (np.float32(other[y, x, c]) - np.float32(one[y, x, c]))
-                code = code * e * noise
+                code *= gain
                 code += cover * (brow_color[c] - code)
                 output[y, x, c] = np.uint8(min(max(code, np.float32(2.0)), np.float32(255.0)))

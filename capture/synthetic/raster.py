@@ -65,7 +65,7 @@ def draw(
     height, width = depth.shape
     depth[:] = 0.0
     face[:] = -1
-    one = np.float32(1.0)
+    zero, one = np.float32(0.0), np.float32(1.0)
     for f in range(triangles.shape[0]):
         a, b, c = triangles[f, 0], triangles[f, 1], triangles[f, 2]
         ia, ib, ic = inverse_depth[a], inverse_depth[b], inverse_depth[c]
@@ -92,12 +92,16 @@ def draw(
             py, px = np.float32(y + 0.5), np.float32(left + 0.5)
             wa = ((bx - px) * (cy - py) - (by - py) * (cx - px)) * scale - step_a
             wb = ((cx - px) * (ay - py) - (cy - py) * (ax - px)) * scale - step_b
+            was_inside = False
             for x in range(left, right + 1):
                 wa += step_a
                 wb += step_b
                 wc = one - wa - wb
-                if wa < 0.0 or wb < 0.0 or wc < 0.0:
+                if min(wa, wb, wc) < zero:
+                    if was_inside:
+                        break
                     continue
+                was_inside = True
                 inverse = wa * ia + wb * ib + wc * ic
                 if inverse > depth[y, x]:
                     pa, pb = wa * ia / inverse, wb * ib / inverse
@@ -132,6 +136,7 @@ def shade(
     eye_frames: Array,
     glints: Array,
     samples: int,
+    is_smooth: bool,
     background: Array,
     output: Array,
 ) -> None:  # pragma: no cover - compiled
@@ -140,11 +145,12 @@ def shade(
     `tint`, `light`, `gloss` are `[V, 3]`: colour (or place on the unit eyeball), irradiance over pi, reflections.
     `eyes [8]`: radius of the iris and of the pupil (sines), colour of the whites, redness, darkness under the lids,
     softness. `eye_frames [2, 3, 3]` turn the unit eyeballs into the view frame, `glints [L, 8]` are half vectors,
-    colours, cosine of their size and strength.
+    colours, cosine of their size and strength. With `is_smooth` textures are interpolated: for heads so large that
+    texels show.
     """
     height, width = output.shape[0], output.shape[1]
     share = np.float32(1.0 / (samples * samples))
-    bilinear = samples == 1
+    rows_of_skin, columns_of_skin = TABLE[SKIN, 1], TABLE[SKIN, 2]  # the first in the atlas
     for i in range(height):
         for j in range(width):
             red = green = blue = np.float32(0.0)
@@ -162,6 +168,18 @@ def shade(
                 lr = wa * light[a, 0] + wb * light[b, 0] + wc * light[c, 0]
                 lg = wa * light[a, 1] + wb * light[b, 1] + wc * light[c, 1]
                 lb = wa * light[a, 2] + wb * light[b, 2] + wc * light[c, 2]
+                if material == SKIN:
+                    u = (wa * uv[f, 0, 0] + wb * uv[f, 1, 0] + wc * uv[f, 2, 0]) * columns_of_skin
+                    v = (wa * uv[f, 0, 1] + wb * uv[f, 1, 1] + wc * uv[f, 2, 1]) * rows_of_skin
+                    if is_smooth:
+                        tr, tg, tb = _bilinear(atlas, 0, rows_of_skin, columns_of_skin, u, v)
+                    else:
+                        start = (min(int(v), rows_of_skin - 1) * columns_of_skin + min(int(u), columns_of_skin - 1)) * 4
+                        tr, tg, tb = TO_LINEAR[atlas[start]], TO_LINEAR[atlas[start + 1]], TO_LINEAR[atlas[start + 2]]
+                    red += tr * lr + wa * gloss[a, 0] + wb * gloss[b, 0] + wc * gloss[c, 0]
+                    green += tg * lg + wa * gloss[a, 1] + wb * gloss[b, 1] + wc * gloss[c, 1]
+                    blue += tb * lb + wa * gloss[a, 2] + wb * gloss[b, 2] + wc * gloss[c, 2]
+                    continue
                 tr = wa * tint[a, 0] + wb * tint[b, 0] + wc * tint[c, 0]
                 tg = wa * tint[a, 1] + wb * tint[b, 1] + wc * tint[c, 1]
                 tb = wa * tint[a, 2] + wb * tint[b, 2] + wc * tint[c, 2]
@@ -173,7 +191,7 @@ def shade(
                     rows, columns = TABLE[material, 1], TABLE[material, 2]
                     u = (wa * uv[f, 0, 0] + wb * uv[f, 1, 0] + wc * uv[f, 2, 0]) * columns
                     v = (wa * uv[f, 0, 1] + wb * uv[f, 1, 1] + wc * uv[f, 2, 1]) * rows
-                    if bilinear and material != CLOTH:
+                    if is_smooth and material != CLOTH:
                         cr, cg, cb = _bilinear(atlas, TABLE[material, 0], rows, columns, u, v)
                     else:
                         if material == CLOTH:
@@ -182,10 +200,7 @@ def shade(
                         row = min(max(int(v), 0), rows - 1)
                         start = TABLE[material, 0] + (row * columns + column) * 4
                         cr, cg, cb = TO_LINEAR[atlas[start]], TO_LINEAR[atlas[start + 1]], TO_LINEAR[atlas[start + 2]]
-                    if material == SKIN:
-                        tr, tg, tb = cr, cg, cb
-                    else:
-                        tr, tg, tb = tr * cr, tg * cg, tb * cb
+                    tr, tg, tb = tr * cr, tg * cg, tb * cb
                 red += tr * lr + wa * gloss[a, 0] + wb * gloss[b, 0] + wc * gloss[c, 0]
                 green += tg * lg + wa * gloss[a, 1] + wb * gloss[b, 1] + wc * gloss[c, 1]
                 blue += tb * lb + wa * gloss[a, 2] + wb * gloss[b, 2] + wc * gloss[c, 2]

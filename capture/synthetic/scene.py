@@ -11,7 +11,6 @@ from capture.synthetic.assets import Assets
 from capture.synthetic.light import Light
 from capture.synthetic.person import Person, _weigh
 from capture.synthetic.wardrobe import Piece, cloth, glasses, lens, shoulders
-from models.camera import rotation_matrix
 from models.face import FaceModel
 from models.illumination import vertex_normals
 from models.params import EXPRESSION_INDEX, FaceParams
@@ -35,15 +34,16 @@ class Scene:
         self._model, self._assets, self.person = model, assets, person
         self._count = len(model.mean)
         centers = model.eye_centers(person.neutral)
-        front = person.neutral[np.abs(person.neutral[:, 1] - centers[0, 1]) < 0.012]
+        near = np.abs(model.mean[:, 1] - centers[0, 1]) < 0.012
         rigid: list[tuple[Piece, int]] = []
         frame_color = rng.uniform(0.0, 0.25, 3) if rng.random() < 0.5 else np.full(3, rng.uniform(0.004, 0.05))
         if person.wears_glasses:
-            near_eyes = front[np.abs(np.abs(front[:, 0]) - 0.031) < 0.02]
-            frame, glass = glasses(rng, centers, float(near_eyes[:, 2].max()) + 0.006, float(np.abs(front[:, 0]).max()))
+            front = person.neutral[near & (np.abs(np.abs(model.mean[:, 0]) - 0.031) < 0.02)][:, 2].max() + 0.004
+            temples = np.abs(person.neutral[near & (np.abs(model.mean[:, 2] - 0.03) < 0.012)][:, 0]).max()
+            frame, glass = glasses(rng, centers, float(front), float(temples))
             rigid += [(frame, raster.PLAIN), (glass, raster.LENS)]
-        low = np.flatnonzero((model.rigidity < 0.15) & (model.base_indices >= 0))
-        trunk = shoulders(rng, person.neutral[low] if len(low) > 8 else person.neutral[person.neutral[:, 1] < -0.12])
+        base = model.mean[:, 1] < model.mean[:, 1].min() + 0.012
+        trunk = shoulders(rng, person.neutral[base])
         self._build(rigid, trunk)
         self._fill_atlas(rng)
         self._paint(frame_color.astype(np.float32), rigid)
@@ -72,12 +72,14 @@ class Scene:
         self.triangles = np.ascontiguousarray(np.concatenate([part[0] for part in parts]), np.int32)
         self.materials = np.concatenate([part[1] for part in parts]).astype(np.uint8)
         self.uv = np.ascontiguousarray(np.concatenate([part[2] for part in parts]), np.float32)
+        solid = (self.materials == raster.SKIN) | (self.materials == raster.HAIR)
+        self.casting = np.ascontiguousarray(self.triangles[solid])
         pieces = [piece for piece, _ in rigid]
         self._rigid = np.concatenate([person.hair_vertices, *(piece.vertices for piece in pieces)])
         self._rigid_normals = np.concatenate([_radial(person.hair_vertices), *(piece.normals for piece in pieces)])
         self._trunk = trunk
         self.vertices = np.zeros((end, 3), np.float32)
-        self._normals = np.zeros((end, 3), np.float32)
+        self.normals = np.zeros((end, 3), np.float32)
         self.trunk = slice(end - len(trunk.vertices), end)
 
     def _fill_atlas(self, rng: np.random.Generator) -> None:
@@ -121,12 +123,9 @@ class Scene:
             if material == raster.PLAIN:
                 self.tint[here], self._gloss[here] = frame_color, 0.35
             place = here.stop
-        self._is_lens = np.zeros(count, bool)
-        self._is_lens[np.unique(self.triangles[self.materials == raster.LENS])] = True
+        self._lens_vertices = np.unique(self.triangles[self.materials == raster.LENS])
         self._is_right_eye = np.zeros(count, bool)
         self._is_right_eye[slice(*model.eye_ranges[1])] = True
-        high = self._assets.occlusion * 0.0
-        high[: self._count] = 1.0
         self._upper_lash = person.lash.vertices[:, 1] > model.eye_centers(model.mean)[:, 1].mean() - 0.001
         self._lash_is_left = person.lash.vertices[:, 0] > 0
 
@@ -134,11 +133,11 @@ class Scene:
         """Deform and pose everything: view-frame vertices `[N, 3]`; the first `V` are the face model's."""
         model, person = self._model, self.person
         head = model.vertices(params, person.neutral)
-        matrix = rotation_matrix(params.rotation)
+        matrix = turn(params.rotation)
         # A trunk follows the head's turn only in part, and the neck lies between them.
         follow = np.array([rng.uniform(0.0, 0.8), rng.uniform(0.0, 0.5), rng.uniform(0.0, 0.6)])
         lean = (params.rotation * follow + rng.normal(0.0, (0.12, 0.08, 0.05))).astype(np.float32)
-        trunk_turn = rotation_matrix(lean)
+        trunk_turn = turn(lean)
         pivot = matrix @ NECK_PIVOT + params.translation
         view = self.vertices
         _pose_head(head, model.rigidity, matrix, params.translation, trunk_turn, pivot, NECK_PIVOT, view)
@@ -151,11 +150,11 @@ class Scene:
         end = self.lash.stop + len(self._rigid)
         view[self.lash.stop : end] = self._rigid @ matrix.T + params.translation
         view[self.trunk] = (self._trunk.vertices - NECK_PIVOT) @ trunk_turn.T + pivot
-        self._normals[: self._count] = vertex_normals(view[: self._count], model.triangles)
-        self._normals[self.teeth] = matrix @ np.array([0.0, 0.0, 1.0], np.float32)
-        self._normals[self.lash] = matrix @ np.array([0.0, 0.3, 0.95], np.float32)
-        self._normals[self.lash.stop : end] = self._rigid_normals @ matrix.T
-        self._normals[self.trunk] = self._trunk.normals @ trunk_turn.T
+        self.normals[: self._count] = vertex_normals(view[: self._count], model.triangles)
+        self.normals[self.teeth] = matrix @ np.array([0.0, 0.0, 1.0], np.float32)
+        self.normals[self.lash] = matrix @ np.array([0.0, 0.3, 0.95], np.float32)
+        self.normals[self.lash.stop : end] = self._rigid_normals @ matrix.T
+        self.normals[self.trunk] = self._trunk.normals @ trunk_turn.T
         return view
 
     def _lashes(self, head: Array, params: FaceParams) -> Array:
@@ -175,10 +174,10 @@ class Scene:
         inside[: self._count][self._is_inside] = np.maximum(
             inside[: self._count][self._is_inside], 0.05 + 0.12 * opening
         )
-        inside[self.teeth] = self._teeth_open * np.float32(min(0.35 + 1.2 * opening, 0.85))
-        to_head = rotation_matrix(params.rotation)
+        inside[self.teeth] = self._teeth_open * np.float32(min(0.6 + 1.2 * opening, 0.95))
+        to_head = turn(params.rotation)
         for start, stop in self._model.eye_ranges:
-            local = self._normals[start:stop] @ to_head
+            local = self.normals[start:stop] @ to_head
             inside[start:stop] = np.clip(
                 0.95 - 0.75 * np.maximum(local[:, 1] - 0.12, 0) - 0.25 * np.abs(local[:, 0]), 0.2, 1
             )
@@ -186,10 +185,11 @@ class Scene:
         reflection = np.empty_like(self.vertices)
         lit = np.ones(len(self.vertices), np.float32) if shadow is None else shadow
         _light(
-            self.vertices, self._normals, inside, self._gloss, np.float32(self.person.shine), light.ambient,
+            self.vertices, self.normals, inside, self._gloss, np.float32(self.person.shine), light.ambient,
             light.directions, light.colors, lit, irradiance, reflection,
         )  # fmt: skip
-        irradiance[self._is_lens] = irradiance[self._is_lens].mean() if self._is_lens.any() else 1.0
+        if len(self._lens_vertices):
+            irradiance[self._lens_vertices] = irradiance[self._lens_vertices].mean()
         reflection[self._is_right_eye] = 1.0
         for start, stop in self._model.eye_ranges[:1]:
             reflection[start:stop] = 0.0
@@ -197,9 +197,21 @@ class Scene:
 
     def eye_frames(self, params: FaceParams) -> Array:
         """Give the rotations `[2, 3, 3]` from the unit eyeballs to the view frame."""
-        head = rotation_matrix(params.rotation)
-        turns = [rotation_matrix(np.array([yaw, pitch, 0.0], np.float32)) for yaw, pitch in params.gaze]
+        head = turn(params.rotation)
+        turns = [turn(np.array([yaw, pitch, 0.0], np.float32)) for yaw, pitch in params.gaze]
         return np.stack([head @ turn for turn in turns]).astype(np.float32)
+
+
+@numba.njit(cache=True, error_model="numpy")
+def turn(rotation: Array) -> Array:  # pragma: no cover - compiled
+    """Give the matrix `[3, 3]` of yaw, pitch, roll: `models.camera.rotation_matrix` without its overhead."""
+    yaw, pitch, roll = rotation[0], rotation[1], rotation[2]
+    cy, sy, cp, sp, cr, sr = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch), np.cos(roll), np.sin(roll)
+    matrix = np.empty((3, 3), np.float32)
+    matrix[0, 0], matrix[0, 1], matrix[0, 2] = cy * cr + sy * sp * sr, cy * sr - sy * sp * cr, sy * cp
+    matrix[1, 0], matrix[1, 1], matrix[1, 2] = -cp * sr, cp * cr, sp
+    matrix[2, 0], matrix[2, 1], matrix[2, 2] = -sy * cr + cy * sp * sr, -sy * sr - cy * sp * cr, cy * cp
+    return matrix
 
 
 def _radial(points: Array) -> Array:
@@ -210,14 +222,14 @@ def _radial(points: Array) -> Array:
 
 @numba.njit(cache=True, fastmath={"contract", "nsz"}, error_model="numpy")
 def _pose_head(
-    head: Array, rigidity: Array, turn: Array, shift: Array, trunk_turn: Array, pivot: Array, neck: Array, view: Array
+    head: Array, rigidity: Array, matrix: Array, shift: Array, trunk_turn: Array, pivot: Array, neck: Array, view: Array
 ) -> None:  # pragma: no cover - compiled
     for v in range(head.shape[0]):
         share = min(max((rigidity[v] - np.float32(0.02)) / np.float32(0.9), np.float32(0.0)), np.float32(1.0))
         for axis in range(3):
             first, second = shift[axis], pivot[axis]
             for k in range(3):
-                first += turn[axis, k] * head[v, k]
+                first += matrix[axis, k] * head[v, k]
                 second += trunk_turn[axis, k] * (head[v, k] - neck[k])
             view[v, axis] = share * first + (np.float32(1.0) - share) * second
 
@@ -255,10 +267,13 @@ def _light(
                 continue
             # What occludes the sky occludes lamps as well, though less.
             share = facing * (0.35 + 0.65 * open_sky[v]) if lamp else facing * lit[v] * (0.5 + 0.5 * open_sky[v])
+            for c in range(3):
+                irradiance[v, c] += share * colors[lamp, c]
+            if gloss[v] <= 0.0:
+                continue
             hx, hy, hz = dx - vertices[v, 0] / length, dy - vertices[v, 1] / length, dz - vertices[v, 2] / length
             scale = 1.0 / np.sqrt(hx * hx + hy * hy + hz * hz + 1e-9)
             aligned = max((x * hx + y * hy + z * hz) * scale, 0.0)
             mirrored = gloss[v] * (shine + 8.0) * 0.06 * aligned**shine * (lit[v] if lamp == 0 else 1.0)
             for c in range(3):
-                irradiance[v, c] += share * colors[lamp, c]
                 reflection[v, c] += mirrored * facing * colors[lamp, c]

@@ -37,8 +37,8 @@ def shoulders(rng: np.random.Generator, neck: Array) -> Piece:
     collar = rng.uniform(0.95, 1.25)
     shoulder = rng.uniform(0.17, 0.24)
     drop = rng.uniform(0.02, 0.06)
-    rise = rng.uniform(-0.005, 0.03)
-    profile = [  # half width, half depth, height
+    rise = rng.uniform(-0.012, 0.012)
+    profile = [  # half width, half depth, height below the neck's base
         (width * collar, depth * collar, rise), (width * collar * 1.12, depth * collar * 1.1, rise - 0.008),
         (0.45 * shoulder + 0.02, 0.075, -0.35 * drop), (0.8 * shoulder, 0.09, -0.8 * drop),
         (shoulder, 0.10, -drop - 0.03), (shoulder * 1.04, 0.12, -drop - 0.12), (shoulder * 0.95, 0.13, -0.45),
@@ -63,9 +63,7 @@ def shoulders(rng: np.random.Generator, neck: Array) -> Piece:
 def cloth(rng: np.random.Generator) -> Bytes:
     """Paint a cloth `[128, 128, 4]`, sRGB: plain, striped, checked or mottled."""
     rows, columns = np.mgrid[0:128, 0:128]
-    color, second = rng.uniform(8, 240, 3), rng.uniform(8, 240, 3)
-    if rng.random() < 0.4:
-        color = np.full(3, rng.uniform(10, 235)) + rng.normal(0, 6, 3)
+    color, second = _dye(rng), _dye(rng)
     kind = rng.random()
     share = np.zeros((128, 128))
     period = int(rng.choice([4, 8, 16, 32]))
@@ -80,6 +78,12 @@ def cloth(rng: np.random.Generator) -> Bytes:
     image = color + share[..., None] * (second - color) * rng.uniform(0.2, 1.0)
     image = image + rng.normal(0, rng.uniform(1, 10), (128, 128, 1))
     return np.concatenate([np.clip(image, 0, 255), np.full((128, 128, 1), 255.0)], -1).astype(np.uint8)
+
+
+def _dye(rng: np.random.Generator) -> NDArray[np.float64]:
+    """Draw a colour of cloth: mostly dull or dark."""
+    grey = rng.uniform(10, 235)
+    return np.clip(grey + rng.normal(0.0, rng.choice([5.0, 20.0, 60.0], p=[0.5, 0.3, 0.2]), 3), 5, 245)
 
 
 def glasses(rng: np.random.Generator, centers: Array, front_m: float, ears_m: float) -> tuple[Piece, Piece]:

@@ -126,22 +126,31 @@ def _encode(
     height, width = output.shape[0], output.shape[1]
     mask = len(noise) - 1
     n = start
+    top, zero, half = np.float32(4095.0), np.float32(0.0), np.float32(0.5)
+    middle, white = np.float32(128.0), np.float32(255.0)
+    shot, read = gain * np.float32(0.12), gain * np.float32(0.25)
     for y in range(height):
         for x in range(width):
-            codes = np.empty(3, np.float32)
+            red = green = blue = zero
             for c in range(3):
                 value = linear[y, x, c]
-                draw = noise[n & mask]
-                if smooth:
-                    draw = np.float32(0.5) * (draw + noise[(n + 3) & mask] + noise[(n + 3 * width) & mask])
+                if gain > zero:
+                    draw = noise[n & mask]
+                    if smooth:
+                        draw = half * (draw + noise[(n + 3) & mask] + noise[(n + 3 * width) & mask])
+                    value += draw * (np.sqrt(max(value, zero) * shot) + read)
                 n += 1
-                value += draw * (
-                    np.sqrt(max(value, np.float32(0.0)) * gain * np.float32(0.12)) + gain * np.float32(0.25)
-                )
-                value = min(max(value, np.float32(0.0)), np.float32(1.0))
-                codes[c] = _ENCODED[int(value * np.float32(4095.0))]
-            grey = np.float32(0.3) * codes[0] + np.float32(0.59) * codes[1] + np.float32(0.11) * codes[2]
-            for c in range(3):
-                code = grey + saturation * (codes[c] - grey)
-                code = (code - np.float32(128.0)) * contrast + np.float32(128.0) + lift
-                output[y, x, c] = np.uint8(min(max(code + np.float32(0.5), np.float32(0.0)), np.float32(255.0)))
+                code = _ENCODED[int(min(max(value * top, zero), top))]
+                if c == 0:
+                    red = code
+                elif c == 1:
+                    green = code
+                else:
+                    blue = code
+            grey = np.float32(0.3) * red + np.float32(0.59) * green + np.float32(0.11) * blue
+            shift = middle + lift + half - contrast * middle
+            base = (grey - saturation * grey) * contrast + shift
+            slope = saturation * contrast
+            output[y, x, 0] = np.uint8(min(max(red * slope + base, zero), white))
+            output[y, x, 1] = np.uint8(min(max(green * slope + base, zero), white))
+            output[y, x, 2] = np.uint8(min(max(blue * slope + base, zero), white))

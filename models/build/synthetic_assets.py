@@ -38,9 +38,9 @@ SKIN_SIZE = (394, 727)
 """Width and height of that island at half the resolution of the originals."""
 HAIR_SIZE, CARD_SIZE, TEETH_SIZE, IRIS_SIZE = 384, 256, 128, 96
 HAIR_STYLES = (
-    "afro01", "bob01", "bob02", "braid01", "long01", "ponytail01", "short01", "short02", "short03", "short04",
+    "afro01", "bob02", "braid01", "long01", "ponytail01", "short01", "short02", "short03", "short04",
 )  # fmt: skip
-TEETH_CELL_M = 0.0011
+TEETH_CELL_M = 0.0018
 """Teeth are simplified to one vertex in a cube of this side."""
 JAW_SHAPES = ("jawOpen", "jawForward", "jawLeft", "jawRight")
 TRAIN_HEADS, TEST_HEADS, SHAPES = 1500, 96, 56
