@@ -60,10 +60,24 @@ class Person:
         self._fitter.set_identity(*self._target)
         self._is_settled = True
 
+    def restore(self, identity: Array, offsets: Array, rest: Fit) -> None:
+        """Take over what another session measured of the same person; nothing more is learned until `reset`."""
+        self.reset()
+        self._watched = None
+        self._target = (identity, offsets)
+        self._fitter.set_identity(identity, offsets)
+        self.neutral = rest
+        self._is_settled = True
+
     @property
     def is_calibrating(self) -> bool:
         """Whether a rest that was asked for is being watched or measured."""
         return self._is_asked
+
+    @property
+    def target(self) -> tuple[Array, Array]:
+        """Newest estimate of identity `[80]` and offsets `[478, 3]`, towards which the fitter's ease."""
+        return self._target
 
     @property
     def identity(self) -> Array:

@@ -88,12 +88,17 @@ class RegressedPerson:
             self.neutral = self._rest
         self._is_settled, self._dues = True, []
 
-    def restore(self, identity: Array, neutral: FaceParams, gain: Array) -> None:
-        """Take over what another session learned of the same person."""
+    def restore(self, rest: FaceParams, gain: Array) -> None:
+        """Take over what another session learned of the same person: identity and rest, and the gain `[52]`."""
         self.reset()
-        self.identity, self.gain = identity.copy(), gain.copy()
-        self.neutral = self._rest = neutral
+        self.identity, self.gain = rest.identity.copy(), gain.copy()
+        self.neutral = self._rest = rest
         self._heard_s, self._dues = MEMORY_S, []
+
+    @property
+    def rest(self) -> FaceParams:
+        """Newest estimate of the face at rest, towards which `neutral` eases."""
+        return self.neutral if self._rest is None else self._rest
 
     @property
     def is_calibrating(self) -> bool:

@@ -11,6 +11,7 @@ from capture.binding import LandmarkBinding
 from capture.crop import Crop
 from capture.landmarks import LandmarkDetector, Landmarks
 from capture.mesh import Mesh
+from capture.personal import Personal
 from capture.reading import Reading, read_values
 from capture.regressed_person import RegressedPerson
 from capture.regressor_engines import RegressorEngine, make_regressor_engine
@@ -137,6 +138,32 @@ class RegressionTracker:
     def calibrate(self) -> None:
         """Take the next second of the face, whatever it shows, for its neutral pose and expression."""
         self._person.calibrate()
+
+    def personal(self) -> Personal | None:
+        """Give what is known of the person, for `restore`; None before a face was seen."""
+        if self._bridge.is_first:
+            return None
+        rest = self._person.rest
+        return Personal(
+            tracker=self.name,
+            identity=self._person.identity,
+            expression=rest.expression,
+            rotation=rest.rotation,
+            translation=rest.translation,
+            gaze=rest.gaze,
+            gain=self._person.gain,
+        )
+
+    def restore(self, personal: Personal) -> None:
+        """Take over what `personal` gave in another session. Raises `ValueError` for the other tracker's."""
+        if personal.tracker != self.name:
+            raise ValueError(f"The calibration is of the tracker {personal.tracker!r}, and {self.name!r} runs.")
+        self.reset()
+        rest = FaceParams.neutral().replace(
+            identity=personal.identity, expression=personal.expression, rotation=personal.rotation,
+            translation=personal.translation, gaze=personal.gaze,
+        )  # fmt: skip
+        self._person.restore(rest, personal.gain)
 
     def apply(self, settings: SmoothingSettings) -> None:
         """Smooth with other settings from the next frame on."""

@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 
 from capture.binding import LandmarkBinding
 from capture.fitting import Fitter
-from capture.landmark_model import Fit
+from capture.landmark_model import FREE_NAMES, Fit
 from capture.landmarks import LandmarkDetector, Landmarks
 from capture.lids import lid_weights
 from capture.person import EASE_S, Person
+from capture.personal import Personal
 from capture.smoothing import FaceSmoother, SmoothingSettings
 from capture.track import Bridge, Track, blend
-from models.camera import Camera
+from models.camera import Camera, rotation_matrix
 from models.face import FaceModel
 from models.params import FaceParams
 
@@ -116,6 +117,37 @@ class Tracker:
     def calibrate(self) -> None:
         """Take the next second of the face, whatever it shows, for its neutral pose and expression."""
         self._person.calibrate()
+
+    def personal(self) -> Personal | None:
+        """Give what is known of the person, for `restore`; None before it was measured."""
+        rest = self._person.neutral
+        if rest is None:
+            return None
+        neutral, (identity, offsets) = self._params(rest), self._person.target
+        return Personal(
+            tracker=self.name,
+            identity=identity.astype(np.float32),
+            expression=neutral.expression,
+            rotation=neutral.rotation,
+            translation=neutral.translation,
+            gaze=neutral.gaze,
+            gain=np.ones_like(neutral.expression),
+            offsets=offsets.astype(np.float32),
+        )
+
+    def restore(self, personal: Personal) -> None:
+        """Take over what `personal` gave in another session. Raises `ValueError` for the other tracker's."""
+        if personal.tracker != self.name or personal.offsets is None:
+            raise ValueError(f"The calibration is of the tracker {personal.tracker!r}, and {self.name!r} runs.")
+        self.reset()
+        rest = Fit(
+            rotation=rotation_matrix(personal.rotation).astype(np.float64),
+            translation=personal.translation.astype(np.float64),
+            gaze=personal.gaze.astype(np.float64),
+            weights=np.zeros(len(FREE_NAMES)),
+            error_m=0.0,
+        )
+        self._person.restore(personal.identity.astype(np.float64), personal.offsets.astype(np.float64), rest)
 
     def apply(self, settings: SmoothingSettings) -> None:
         """Smooth with other settings from the next frame on."""

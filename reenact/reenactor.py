@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from capture.personal import Personal
+from capture.select_tracker import TRACKERS, AnyTracker, TrackerChoice, make_tracker, refusal
 from capture.smoothing import SmoothingSettings
-from capture.tracker import Tracker
 from models.camera import Camera
 from models.face import FaceModel
+from models.options import check_options, option
 from models.params import FaceParams
 from reenact.actor import Actor
 from reenact.portrait import Portrait
@@ -31,6 +33,15 @@ class ReenactSettings:
     """How calm the tracked motion is."""
     transfer: TransferSettings = field(default_factory=TransferSettings)
     """How much of it goes over to the target."""
+    tracker: str = option(
+        "auto", "What reads your face: landmarks, the regressor, or with auto the one measured to be better.",
+        choices=TRACKERS,
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        if reason := refusal(self.tracker):
+            raise ValueError(reason)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +51,7 @@ class Reenacted:
     image: Image
     """`[S, S, 3]` uint8 RGB."""
     state: str
-    """tracked, holding, easing or absent: see `capture.tracker.Track`."""
+    """tracked, holding, easing or absent: see `capture.track.Track`."""
     confidence: float
     """0 to 1: how well the face was found."""
     num_faces: int
@@ -70,7 +81,9 @@ class Reenactor:
         self._threads = threads
         self._settings = settings or ReenactSettings()
         self._transfer = Transfer(actor.target, self._settings.transfer)
-        self._tracker: Tracker | None = None
+        self._tracker: AnyTracker | None = None
+        self._choice: TrackerChoice | None = None
+        self._seen_px = (1, 1)
         self._portrait: Portrait | None = None
 
     @property
@@ -88,6 +101,16 @@ class Reenactor:
         """Why it is this engine; empty before `warm_up()`."""
         return self._portrait.engine_reason if self._portrait else ""
 
+    @property
+    def tracker_name(self) -> str:
+        """What reads the face: landmarks or regressor; empty before `warm_up()`."""
+        return self._choice.name if self._choice else ""
+
+    @property
+    def tracker_reason(self) -> str:
+        """Why it is this tracker; empty before `warm_up()`."""
+        return self._choice.reason if self._choice else ""
+
     def warm_up(self) -> None:
         """Load everything, compile, and run once on an empty frame. Raises `ActorError` and `EngineError`."""
         if self._portrait is not None and self._tracker is not None:
@@ -96,7 +119,7 @@ class Reenactor:
         self._portrait = Portrait(
             self.actor, engine=self._engine, precision=self._precision, threads=self._threads, model=model
         )
-        self._tracker = Tracker(self._settings.smoothing, model=model)
+        self._tracker, self._choice = make_tracker(self._settings.tracker, self._settings.smoothing, model=model)
         self.process(np.zeros((self.resolution, self.resolution, 3), np.uint8), 0.0)
         self.reset()
 
@@ -105,6 +128,7 @@ class Reenactor:
         self.warm_up()
         assert self._tracker is not None
         height, width = image.shape[:2]
+        self._seen_px = (width, height)
         camera = Camera.webcam(width, height)
 
         began = time.perf_counter()
@@ -138,11 +162,33 @@ class Reenactor:
         return self._show(params, time_s)[0]
 
     def apply(self, settings: ReenactSettings) -> None:
-        """Use other settings from the next frame on."""
-        self._settings = settings
+        """Use other settings from the next frame on; another tracker meets the source anew.
+
+        Raises `ValueError` or `RegressorEngineError` for a tracker that does not run: the one before goes on.
+        """
         self._transfer.apply(settings.transfer)
         if self._tracker is not None:
+            if settings.tracker != self._settings.tracker:
+                tracker, self._choice = make_tracker(settings.tracker, settings.smoothing)
+                self._tracker.close()
+                self._tracker = tracker
             self._tracker.apply(settings.smoothing)
+        self._settings = settings
+
+    def mesh(self) -> NDArray[np.float32] | None:
+        """Give the source's tracked landmarks `[478, 2]` as shares of the last frame's width and height, or None."""
+        points_px = self._tracker.mesh_px() if self._tracker is not None else None
+        return None if points_px is None else (points_px / np.array(self._seen_px)).astype(np.float32)
+
+    def personal(self) -> Personal | None:
+        """Give what is known of the source, for `restore` in another session; None before a face was seen."""
+        return self._tracker.personal() if self._tracker is not None else None
+
+    def restore(self, personal: Personal) -> None:
+        """Take over what another session knew of the source. Raises `ValueError` for one of another tracker."""
+        self.warm_up()
+        assert self._tracker is not None
+        self._tracker.restore(personal)
 
     def calibrate(self) -> None:
         """Start to measure the source's face at rest; it takes about a second of frames."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -11,7 +12,9 @@ from capture.binding import LandmarkBinding
 from capture.crop import Crop
 from capture.landmarks import LandmarkDetector, Landmarks
 from capture.mesh import Mesh, mesh_edges
+from capture.personal import Personal
 from capture.regression import SEARCH_INTERVAL_S, RegressionTracker
+from capture.regressor_engines import TorchRegressor
 from capture.smoothing import SmoothingSettings
 from capture.track import Track
 from models.camera import Camera, rotation_matrix
@@ -276,7 +279,8 @@ def test_fresh_weights_run_on_a_real_picture(model: FaceModel, detector: Landmar
     regressor = FaceRegressor().eval()
     with torch.no_grad():
         regressor.out.bias[regressor.config.fields["confidence"]] = 2.0
-    tracker = RegressionTracker(model=model, regressor=regressor, detector=detector)
+    engine = TorchRegressor(regressor)
+    tracker = RegressionTracker(model=model, regressor=regressor, engine=engine, detector=detector)
     rng = np.random.default_rng(0)
     image = rng.integers(0, 255, (480, 640, 3)).astype(np.uint8)
     for step in range(4):
@@ -310,3 +314,24 @@ def test_edges_join_landmarks_once() -> None:
     assert len(edges) > 1000
     assert len(set(edges)) == len(edges)
     assert all(0 <= a < b < 478 for a, b in edges)
+
+
+def test_a_calibrated_person_is_known_at_once_in_the_next_session(stage: Stage, model: FaceModel, mesh: Mesh) -> None:
+    smile = EXPRESSION_INDEX["mouthSmileLeft"]
+    assert stage.tracker.personal() is None
+    stage.seer.expression[smile], stage.seer.identity[2] = 0.4, 1.0
+    stage.show(head())
+    stage.tracker.calibrate()
+    for _ in range(90):
+        stage.show(head(tilt=0.1))
+    known = stage.tracker.personal()
+    assert known is not None
+    other = Stage(model, mesh)
+    other.seer.expression[smile] = 0.4
+    other.tracker.restore(Personal.from_json(known.to_json()))
+    track = other.show(head())
+    assert track.neutral.expression[smile] == pytest.approx(0.4, abs=0.01)
+    assert track.neutral.rotation[2] == pytest.approx(0.1, abs=0.02)
+    assert track.params.identity[2] == pytest.approx(1.0, abs=0.05)
+    with pytest.raises(ValueError, match="'landmarks'"):
+        other.tracker.restore(replace(known, tracker="landmarks"))

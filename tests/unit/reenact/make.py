@@ -11,8 +11,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from capture.personal import Personal
+from capture.select_tracker import TrackerChoice
 from capture.smoothing import SmoothingSettings
-from capture.tracker import Track
+from capture.track import Track
 from models.camera import Camera
 from models.generator import GeneratorConfig, SpaceTimeGenerator
 from models.params import FaceParams
@@ -82,10 +84,13 @@ class FakeTracker:
         self.settings = settings
         self.is_calibrating = self.is_closed = False
         self.num_resets = 0
+        self.has_face = False
+        self.known: Personal | None = None
         self.neutral = FaceParams.neutral()
 
     def process(self, image: NDArray[Any], time_s: float, camera: Camera | None = None) -> Track:
         yaw = float(image[0, 0, 0]) / 100.0
+        self.has_face = yaw != 0
         if yaw == 0:
             return Track(self.neutral, "absent", 0.0, 0, self.neutral, None)
         params = self.neutral.replace(rotation=np.array([yaw, 0, 0], np.float32))
@@ -93,6 +98,15 @@ class FakeTracker:
 
     def calibrate(self) -> None:
         self.is_calibrating = True
+
+    def mesh_px(self) -> NDArray[np.float32] | None:
+        return np.array([[32.0, 12.0]], np.float32) if self.has_face else None
+
+    def personal(self) -> Personal | None:
+        return self.known
+
+    def restore(self, personal: Personal) -> None:
+        self.known = personal
 
     def apply(self, settings: SmoothingSettings) -> None:
         self.settings = settings
@@ -108,3 +122,10 @@ class FakeTracker:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def make_fake_tracker(
+    name: str, settings: SmoothingSettings | None = None, **_: object
+) -> tuple[FakeTracker, TrackerChoice]:
+    """Stand in for `capture.select_tracker.make_tracker`."""
+    return FakeTracker(settings), TrackerChoice(name, "of a test")

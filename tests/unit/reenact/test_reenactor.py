@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from capture.personal import Personal
 from capture.smoothing import SmoothingSettings
+from models import regressor
 from reenact import reenactor as reenactor_module
 from reenact.actor import Actor, ActorError
 from reenact.portrait import Portrait
 from reenact.reenactor import Reenactor, ReenactSettings
 from reenact.transfer import TransferSettings
-from tests.unit.reenact.make import FakeTracker, make_actor
+from tests.unit.reenact.make import FakeTracker, make_actor, make_fake_tracker
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +25,7 @@ def actor(tmp_path_factory: pytest.TempPathFactory) -> Actor:
 
 @pytest.fixture
 def reenactor(actor: Actor, monkeypatch: pytest.MonkeyPatch) -> Reenactor:
-    monkeypatch.setattr(reenactor_module, "Tracker", FakeTracker)
+    monkeypatch.setattr(reenactor_module, "make_tracker", make_fake_tracker)
     return Reenactor(actor, engine="torch")
 
 
@@ -70,7 +72,7 @@ def test_the_target_follows_and_settings_change_how(reenactor: Reenactor) -> Non
 
 
 def test_smoothing_reaches_the_tracker_before_and_after_warm_up(actor: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reenactor_module, "Tracker", FakeTracker)
+    monkeypatch.setattr(reenactor_module, "make_tracker", make_fake_tracker)
     calm, quick = SmoothingSettings(min_cutoff_hz=0.5), SmoothingSettings(min_cutoff_hz=20.0)
     reenactor = Reenactor(actor, engine="torch")
     reenactor.apply(ReenactSettings(smoothing=calm))
@@ -117,3 +119,62 @@ def test_damage_after_listing_is_found_at_warm_up(tmp_path: Path) -> None:
     (actor.folder / "generator.safetensors").write_bytes(b"nothing")
     with pytest.raises(ActorError, match="was changed or damaged"):
         Reenactor(actor, engine="torch").warm_up()
+
+
+def test_another_tracker_takes_over_and_the_former_is_closed(reenactor: Reenactor) -> None:
+    reenactor.process(frame(0.2), 1.0)
+    first = tracker_of(reenactor)
+    assert (reenactor.tracker_name, reenactor.tracker_reason) == ("auto", "of a test")
+    reenactor.apply(ReenactSettings(tracker="landmarks"))
+    assert first.is_closed
+    assert tracker_of(reenactor) is not first
+    assert reenactor.tracker_name == "landmarks"
+    reenactor.apply(ReenactSettings(tracker="landmarks", smoothing=SmoothingSettings(beta=9.0)))
+    assert tracker_of(reenactor).settings == SmoothingSettings(beta=9.0)
+
+
+def test_a_tracker_that_does_not_run_leaves_the_one_before(
+    reenactor: Reenactor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reenactor.process(frame(0.2), 1.0)
+    first = tracker_of(reenactor)
+
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("damaged weights")
+
+    monkeypatch.setattr(reenactor_module, "make_tracker", fail)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="damaged"):
+            reenactor.apply(ReenactSettings(tracker="landmarks"))
+    assert tracker_of(reenactor) is first
+    assert not first.is_closed
+    assert reenactor.process(frame(0.2), 2.0).state == "tracked"
+
+
+def test_without_weights_the_regressor_is_refused_as_a_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(regressor, "DEFAULT_PATH", tmp_path / "regressor.safetensors")
+    with pytest.raises(ValueError, match="no weights"):
+        ReenactSettings(tracker="regressor")
+    with pytest.raises(ValueError, match="expected one of auto, landmarks, regressor"):
+        ReenactSettings(tracker="abacus")
+
+
+def test_the_mesh_is_given_in_shares_of_the_frame(reenactor: Reenactor) -> None:
+    assert reenactor.mesh() is None
+    reenactor.process(frame(0.2), 1.0)
+    points = reenactor.mesh()
+    assert points is not None
+    assert points == pytest.approx(np.array([[0.5, 0.25]]))
+    reenactor.process(frame(0.0), 2.0)
+    assert reenactor.mesh() is None
+
+
+def test_what_is_known_of_a_person_goes_to_the_tracker_and_back(reenactor: Reenactor) -> None:
+    assert reenactor.personal() is None
+    personal = Personal(
+        "landmarks", np.zeros(80, np.float32), np.zeros(52, np.float32), np.zeros(3, np.float32),
+        np.array([0, 0, -0.6], np.float32), np.zeros((2, 2), np.float32), np.ones(52, np.float32),
+        np.zeros((478, 3), np.float32),
+    )  # fmt: skip
+    reenactor.restore(personal)
+    assert reenactor.personal() is personal
