@@ -22,15 +22,13 @@ from capture.synthetic.shadow import ShadowMap
 from capture.synthetic.webcam import Webcam
 from models.camera import Camera, rotation_angles, rotation_matrix
 from models.face import FaceModel
+from models.framing import ANCHOR_M, HEAD_M
 from models.params import FaceParams
 
 Array = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 
-HEAD_M = 0.24
-ANCHOR_M = np.array([0.0, -0.035, 0.06])
-"""A crop without error spans `HEAD_M` around this point of the head, as `capture.crop.Crop.around` frames it. Stated
-again here, for that module imports PyTorch, which a worker has no use for; a test compares them."""
+_ANCHOR = np.array(ANCHOR_M)
 NEGATIVES = ("nobody", "astray", "covered", "turned away")
 """Crops that show no face worth fitting."""
 LEAST_SHOWN = 0.4
@@ -150,12 +148,12 @@ class SyntheticFaces:
             reflectance=scene.person.reflectance,
             expression=expression,
             rotation=rotation,
-            translation=(anchor - matrix @ ANCHOR_M).astype(np.float32),
+            translation=(anchor - matrix @ _ANCHOR).astype(np.float32),
             gaze=behaviour.gaze(rng, rotation),
         )
 
     def _place(self, scene: Scene, negative: str, rng: np.random.Generator) -> tuple[FaceParams, float]:
-        """Draw what the face does and where it is in a crop that was placed not quite right, or for a negative wrong."""
+        """Draw what the face does, and where it is in a crop that was placed not quite right; for a negative, wrong."""
         config = self.config
         yaw, pitch = np.deg2rad(config.max_yaw_deg), np.deg2rad(config.max_pitch_deg)
         roll = np.deg2rad(config.roll_jitter_deg) * _error(rng)
@@ -189,7 +187,7 @@ class SyntheticFaces:
             reflectance=scene.person.reflectance,
             expression=behaviour.expression(rng),
             rotation=rotation,
-            translation=(anchor - matrix @ ANCHOR_M).astype(np.float32),
+            translation=(anchor - matrix @ _ANCHOR).astype(np.float32),
             gaze=gaze,
         )
         return params, focal_px
@@ -209,7 +207,7 @@ class SyntheticFaces:
     ) -> SyntheticFace:
         """Draw one person with `params` under `light`, as `camera` sees them.
 
-        `occluder` is one of `occluders.KINDS` or empty; `background [H, W, 3]`, linear, is drawn at random if not given.
+        `occluder` is one of `occluders.KINDS` or empty; `background [H, W, 3]`, linear, is random if not given.
         """
         params = params.replace(illumination=light.illumination)
         view = scene.pose(params, rng)
@@ -231,13 +229,14 @@ class SyntheticFaces:
         head_px = camera.focal_px * HEAD_M / max(float(np.linalg.norm(params.translation)), 0.05)
         raster.shade(
             face, weights, scene.triangles, scene.materials, scene.uv, scene.atlas, scene.tint, irradiance, reflection,
-            scene.person.eye, scene.eye_frames(params), _glints(light, rng), samples, head_px > 180.0, background, linear,
+            scene.person.eye, scene.eye_frames(params), _glints(light, rng), samples, head_px > 180.0, background,
+            linear,
         )  # fmt: skip
         count = len(self.model.mean)
         visible = _seen(view[:count], pixels[:count], depth, samples)
         if occluder:
             parts = self._occluder(occluder, negative, pixels, head_px, irradiance, scene, rng)
-            mask = cover(linear, parts, rng.normal(0, 1, 2))
+            mask = cover(linear, parts, rng.normal(0, 1, 2).astype(np.float32))
             visible &= ~_under(mask, pixels[:count])
         facing = (vertex_facing(view[:count], scene.normals[:count]))[self._face] > 0.1
         shown = float(visible[self._face][facing].mean()) if facing.any() else 0.0
@@ -317,8 +316,8 @@ def _glints(light: Light, rng: np.random.Generator) -> Array:
     half /= np.linalg.norm(half, axis=1, keepdims=True)
     ahead = np.full((1, 3), max(float(light.illumination[:, 0].mean()) * 0.3, 0.1))
     colors = np.concatenate([light.colors * 3.0, ahead])
-    size = np.cos(np.deg2rad(rng.uniform(2.5, 9.0, (len(half), 1))))
-    strength = rng.uniform(0.1, 1.0, (len(half), 1))
+    size = np.cos(np.deg2rad(rng.uniform(1.2, 4.5, (len(half), 1))))
+    strength = rng.uniform(0.0, 1.0, (len(half), 1)) ** 2
     return np.concatenate([half, colors, size, strength], 1).astype(np.float32)
 
 

@@ -1,4 +1,4 @@
-"""Random light: ambience and a few lamps, whose irradiance is kept as spherical harmonics beside the lamps themselves."""
+"""Random light: ambience and a few lamps, and the spherical harmonics of what both shed."""
 
 from __future__ import annotations
 

@@ -238,7 +238,7 @@ class People:
     def _iris(self, rng: np.random.Generator) -> Bytes:
         """Choose an iris, often browned: most people's are."""
         iris = self._assets.irises[rng.integers(len(self._assets.irises))].astype(np.float32)
-        if rng.random() < 0.65:
+        if rng.random() < 0.72:
             grey = iris.mean(-1, keepdims=True)
             brown = grey * (np.array([1.25, 0.8, 0.5]) * rng.uniform(0.2, 0.9)).astype(np.float32)
             iris = iris + rng.uniform(0.6, 1.0) * (brown - iris)

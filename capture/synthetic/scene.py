@@ -28,7 +28,7 @@ _BLINKS = EXPRESSION_INDEX["eyeBlinkLeft"], EXPRESSION_INDEX["eyeBlinkRight"]
 
 
 class Scene:
-    """A person dressed, ready to be posed any number of times. Its vertex order is head, teeth, lashes, then the rest."""
+    """A person dressed, ready to be posed any number of times. The head's vertices come first."""
 
     def __init__(self, model: FaceModel, assets: Assets, person: Person, rng: np.random.Generator) -> None:
         self._model, self._assets, self.person = model, assets, person

@@ -301,9 +301,8 @@ def shapes(sampler: HeadSampler, model: FaceModel, seed: int) -> Tensors:
     order = np.argsort(values)[::-1][:SHAPES]
     components = (vectors[:, order].T @ train) / np.sqrt(TRAIN_HEADS)
     identity, test = residuals(TEST_HEADS, 2)
-    print(
-        f"beyond the basis: {1e3 * np.sqrt((train**2).mean() * 3):.2f} mm, kept {values[order].sum() / values.sum():.2f}"
-    )
+    size_mm, kept = 1e3 * np.sqrt((train**2).mean() * 3), values[order].sum() / values.sum()
+    print(f"beyond the basis: {size_mm:.2f} mm, kept {kept:.2f}")
     tensors: Tensors = {"heads.identity": identity.astype(np.float16)}
     for name, fields in (("shapes", components), ("heads.shape", test)):
         scale = np.abs(fields).max(1, keepdims=True) / 127.0
