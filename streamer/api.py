@@ -6,6 +6,7 @@ import asyncio
 
 from aiohttp import web
 
+from capture.mesh import mesh_edges
 from streamer.clock import NS_PER_S
 from streamer.errors import ServiceError
 from streamer.keys import CLOCK, CONFIG, LOBBY, METER, STARTED_NS, TARGETS
@@ -66,6 +67,11 @@ async def settings(request: web.Request) -> web.Response:
     return web.json_response({"settings": SettingsTable(request.app[CONFIG].settings).describe()})
 
 
+async def mesh(_: web.Request) -> web.Response:
+    """`GET /api/mesh`: the edges between the points of a tracked mesh."""
+    return web.json_response({"edges": await asyncio.to_thread(mesh_edges)})
+
+
 async def metrics(request: web.Request) -> web.Response:
     """`GET /metrics`."""
     text = prometheus_text(
@@ -84,5 +90,6 @@ ROUTES = [
     web.get("/api/actors/{name}/preview.webp", preview),
     web.get("/api/sessions", sessions),
     web.get("/api/settings", settings),
+    web.get("/api/mesh", mesh),
     web.get("/metrics", metrics),
 ]

@@ -1,7 +1,8 @@
 """The server's configuration: defaults, one TOML file, `--set section.key=value`. Unknown keys fail.
 
 Sections: `server` (where to listen, how many sessions), `engine` (which actor, and what executes its network),
-`media` (codecs and sizes); `smoothing` and `transfer` are what every session's live settings start with.
+`media` (codecs and sizes); `smoothing` and `transfer` are what every session's live settings start with, and so is
+`tracker`, which stands outside of a section.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ class Config:
 def parse_assignment(text: str) -> tuple[str, object]:
     """Read `section.key=value`, the value as TOML or else as a word; raise `UsageError`."""
     key, separator, value = text.partition("=")
-    if not separator or key.count(".") != 1 or not all(key.split(".")):
+    if not separator or key.count(".") > 1 or not all(key.split(".")):
         raise UsageError(f"--set {text}: expected section.key=value")
     try:
         return key, tomllib.loads(f"value = {value}")["value"]
@@ -88,16 +89,17 @@ def parse_assignment(text: str) -> tuple[str, object]:
 
 
 def read_toml(path: Path) -> dict[str, object]:
-    """Return the file's `section.key` pairs; raise `UsageError`."""
+    """Return the file's `section.key` pairs, and its keys outside of a section; raise `UsageError`."""
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{path}: {error}") from error
     pairs: dict[str, object] = {}
     for section, table in tables.items():
-        if not isinstance(table, Mapping):
-            raise UsageError(f"{path}: {section!r} stands outside of a [section]")
-        pairs |= {f"{section}.{key}": value for key, value in table.items()}
+        if isinstance(table, Mapping):
+            pairs |= {f"{section}.{key}": value for key, value in table.items()}
+        else:
+            pairs[section] = table
     return pairs
 
 
@@ -110,8 +112,8 @@ def load_config(settings: Any, path: Path | None = None, assignments: Sequence[t
     table = SettingsTable(settings)
     sections: dict[str, Any] = {"server": ServerConfig(), "engine": EngineConfig(), "media": MediaConfig()}
     for key, value in [*pairs, *assignments]:
-        section, _, name = key.partition(".")
-        if section in sections:
+        section, dot, name = key.partition(".")
+        if dot and section in sections:
             sections[section] = _replace(sections[section], key, name, value)
         elif key in table.values():
             try:
@@ -119,7 +121,7 @@ def load_config(settings: Any, path: Path | None = None, assignments: Sequence[t
             except MessageError as error:
                 raise UsageError(error.message) from error
         else:
-            raise UsageError(f"unknown setting {key!r}")
+            raise UsageError(f"unknown setting {key!r}" if dot else f"{key!r} stands outside of a [section]")
     return Config(**sections, settings=table.current)
 
 

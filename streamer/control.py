@@ -1,12 +1,27 @@
-"""The data channel `control`: JSON messages of the page, parsed into commands, and the messages of the server."""
+"""The data channel `control`: JSON messages of the page, parsed into commands, and the messages of the server.
+
+Page to server: `set`, `calibrate`, `reset`, `actor`, `ping`; `{"type": "mesh", "is_on": true}` asks for the tracked
+mesh; `{"type": "restore", "calibration": {...}}` gives back what `calibration` brought in an earlier session.
+Server to page: `hello`, `settings`, `stats`, `error`, `pong`, `bye`; `{"type": "calibration", "calibration": {...}}`
+once a calibration that was asked for is done: the server keeps nothing of it beyond the session.
+
+The mesh is the one binary message, little-endian: the letter `M`, the version 1, a 16-bit count of points, then u and v
+of each as signed 16-bit numbers in 1/16384 of the frame's width and height. No points: no face. Edges between them come
+from `GET /api/mesh`.
+"""
 
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
+from capture.personal import Personal
 from streamer.errors import MessageError
 from streamer.metrics import STAGES, Snapshot
 from streamer.packets import FaceState
@@ -14,7 +29,13 @@ from streamer.pipeline import EngineInfo
 from streamer.settings import Scalar
 
 LABEL = "control"
-MAX_MESSAGE_CHARS = 4096
+MAX_MESSAGE_CHARS = 16_384
+"""A calibration takes about eight thousand."""
+MESH_HEADER = struct.Struct("<cBH")
+MESH_VERSION = 1
+MESH_UNIT = 1.0 / 16384.0
+MESH_INTERVAL_S = 1.0 / 15.0
+"""Frames closer in time are not both shown as a mesh; a little less, so that every second frame of 30 is."""
 MAX_BUFFERED_BYTES = 64 * 1024
 """Statistics for a page that no longer reads are thrown away beyond this."""
 
@@ -45,13 +66,28 @@ class SwitchActor:
 
 
 @dataclass(frozen=True, slots=True)
+class ShowMesh:
+    """Send the tracked mesh from now on, or no longer."""
+
+    is_on: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """Take over a calibration of an earlier session."""
+
+    personal: Personal
+
+
+@dataclass(frozen=True, slots=True)
 class Ping:
     """Answer at once, with the page's own time `t`."""
 
     t: float
 
 
-Command = SetValue | Calibrate | Reset | SwitchActor | Ping
+KINDS = ("set", "calibrate", "reset", "actor", "mesh", "restore")
+Command = SetValue | Calibrate | Reset | SwitchActor | ShowMesh | Restore | Ping
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -88,9 +124,19 @@ def _command(kind: object, fields: dict[str, object]) -> Command:
         return Reset()
     if kind == "actor":
         return SwitchActor(_take(fields, "name", str, "actor"))
+    if kind == "mesh":
+        is_on = fields.pop("is_on", None)
+        if not isinstance(is_on, bool):
+            raise MessageError("bad_message", f"mesh: the field 'is_on' must be true or false, got {is_on!r}")
+        return ShowMesh(is_on)
+    if kind == "restore":
+        try:
+            return Restore(Personal.from_json(fields.pop("calibration", None)))
+        except ValueError as error:
+            raise MessageError("bad_calibration", str(error)) from error
     if kind == "ping":
         return Ping(_take(fields, "t", (int, float), "ping"))
-    raise MessageError("bad_message", f"type: expected set, calibrate, reset, actor or ping, got {kind!r}")
+    raise MessageError("bad_message", f"type: expected {', '.join(KINDS)} or ping, got {kind!r}")
 
 
 def _take(fields: dict[str, object], name: str, kind: Any, message: str) -> Any:  # noqa: ANN401 - the type is `kind`
@@ -109,6 +155,8 @@ def hello(session: str, info: EngineInfo, settings: Mapping[str, Scalar]) -> dic
         "actor": info.actor,
         "engine": info.engine,
         "engine_reason": info.engine_reason,
+        "tracker": info.tracker,
+        "tracker_reason": info.tracker_reason,
         "resolution": info.resolution,
         "settings": dict(settings),
     }
@@ -132,6 +180,14 @@ def stats(snapshot: Snapshot, face: FaceState, rtp_offset: int | None) -> dict[s
     }
 
 
+def mesh(points: NDArray[np.float32] | None) -> bytes:
+    """Put points `[N, 2]`, shares of the frame's width and height, into a message; None is no face."""
+    if points is None:
+        return MESH_HEADER.pack(b"M", MESH_VERSION, 0)
+    whole = np.clip(np.round(points / MESH_UNIT), -32768, 32767).astype("<i2")
+    return MESH_HEADER.pack(b"M", MESH_VERSION, len(points)) + whole.tobytes()
+
+
 class Channel(Protocol):
     """The part of `aiortc.RTCDataChannel` in use."""
 
@@ -142,9 +198,9 @@ class Channel(Protocol):
     def send(self, data: bytes | str) -> None: ...  # noqa: D102
 
 
-def send(channel: Channel | None, message: Mapping[str, object]) -> bool:
-    """Send one message; False if nobody can be told."""
+def send(channel: Channel | None, message: Mapping[str, object] | bytes) -> bool:
+    """Send one message, as JSON unless it is bytes; False if nobody can be told."""
     if channel is None or channel.readyState != "open" or channel.bufferedAmount > MAX_BUFFERED_BYTES:
         return False
-    channel.send(json.dumps(message, separators=(",", ":")))
+    channel.send(message if isinstance(message, bytes) else json.dumps(message, separators=(",", ":")))
     return True

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from capture.personal import Personal
 from streamer.clock import Clock, elapsed_ms
 from streamer.ingest import Ingest
 from streamer.metrics import AGE, Meter
@@ -27,6 +28,9 @@ class EngineInfo:
     actor: str
     engine: str
     engine_reason: str
+    tracker: str
+    """What reads the source's face: landmarks or regressor."""
+    tracker_reason: str
     resolution: int
 
 
@@ -37,6 +41,8 @@ class Order:
     settings: Any = None
     """The whole settings, or None if unchanged."""
     actor: str | None = None
+    personal: Personal | None = None
+    """What the page's browser kept of the source."""
     is_calibration: bool = False
     is_reset: bool = False
 
@@ -50,6 +56,8 @@ class Orders:
         self._wake = wake
         self._settings = settings
         self._pending = Order(settings=settings)
+        self.is_mesh_wanted = False
+        """Whether the page draws the tracked mesh."""
 
     @property
     def settings(self) -> Any:  # noqa: ANN401
@@ -69,6 +77,10 @@ class Orders:
         """Ask for a new neutral pose."""
         self._merge(is_calibration=True)
 
+    def restore(self, personal: Personal) -> None:
+        """Ask to take over what is known of the source from another session."""
+        self._merge(personal=personal)
+
     def reset(self) -> None:
         """Ask to forget everything about the source."""
         self._merge(is_reset=True)
@@ -84,6 +96,7 @@ class Orders:
         *,
         settings: Any = None,  # noqa: ANN401
         actor: str | None = None,
+        personal: Personal | None = None,
         is_calibration: bool = False,
         is_reset: bool = False,
     ) -> None:
@@ -92,6 +105,7 @@ class Orders:
             self._pending = Order(
                 settings=old.settings if settings is None else settings,
                 actor=old.actor if actor is None else actor,
+                personal=old.personal if personal is None else personal,
                 is_calibration=old.is_calibration or is_calibration,
                 is_reset=old.is_reset or is_reset,
             )
@@ -103,6 +117,14 @@ class PipelineListener(Protocol):
 
     def on_engine(self, info: EngineInfo) -> None:
         """Hear that an actor is loaded and warm; also after a switch."""
+        ...
+
+    def on_mesh(self, message: bytes) -> None:
+        """Hear of a tracked mesh, as `streamer.control` puts it into a message."""
+        ...
+
+    def on_calibrated(self, personal: Personal) -> None:
+        """Hear what a calibration found."""
         ...
 
     def on_refused(self, code: str, message: str) -> None:
@@ -169,6 +191,14 @@ class Pipeline:
         """Tell the listener, from the inference thread, that an actor is ready."""
         self.actor = info.actor
         self._tell(self._listener.on_engine, info)
+
+    def show_mesh(self, message: bytes) -> None:
+        """Give the listener, from the inference thread, the tracked mesh."""
+        self._tell(self._listener.on_mesh, message)
+
+    def hand_over(self, personal: Personal) -> None:
+        """Give the listener, from the inference thread, what a calibration found."""
+        self._tell(self._listener.on_calibrated, personal)
 
     def refuse(self, code: str, message: str) -> None:
         """Tell the listener, from the inference thread, that a wish is refused."""

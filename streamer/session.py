@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from aiortc import RTCDataChannel
 
+from capture.personal import Personal
 from streamer import control
 from streamer.clock import NS_PER_S, Clock
 from streamer.config import MediaConfig
@@ -130,6 +131,10 @@ class Session:
                 orders.calibrate()
             case control.Reset():
                 orders.reset()
+            case control.ShowMesh(is_on):
+                orders.is_mesh_wanted = is_on
+            case control.Restore(personal):
+                orders.restore(personal)
             case control.SwitchActor(name):
                 orders.switch(name)
             case control.Ping(t):
@@ -143,6 +148,14 @@ class Session:
         """Tell the page what runs now."""
         self._engine = info
         self._greet()
+
+    def on_mesh(self, message: bytes) -> None:
+        """Let the page draw the tracked mesh."""
+        control.send(self._channel, message)
+
+    def on_calibrated(self, personal: Personal) -> None:
+        """Leave what a calibration found to the page's browser."""
+        control.send(self._channel, {"type": "calibration", "calibration": personal.to_json()})
 
     def on_refused(self, code: str, message: str) -> None:
         """Tell the page what could not be done; the session goes on."""

@@ -1,4 +1,4 @@
-"""Live settings under dotted keys (`transfer.mouth_gain`), declared once by the dataclasses that own them."""
+"""Live settings under keys (`transfer.mouth_gain`, `tracker`), declared once by the dataclasses that own them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ S = TypeVar("S")
 Scalar = bool | int | float | str
 
 
-def _fields(settings: Any) -> Iterator[tuple[str, str, Option]]:  # noqa: ANN401 - any dataclass of dataclasses
-    """Yield group, name and option of every setting in a dataclass of settings dataclasses."""
+def _fields(settings: Any) -> Iterator[tuple[str, Any, str, Option]]:  # noqa: ANN401 - any dataclass
+    """Yield key, owner, name and option of every setting in a dataclass of settings and of settings dataclasses."""
+    for name, described in options(settings).items():
+        yield name, settings, name, described
     for group in dataclasses.fields(settings):
         part = getattr(settings, group.name)
         if dataclasses.is_dataclass(part):
             for name, described in options(part).items():
-                yield group.name, name, described
+                yield f"{group.name}.{name}", part, name, described
 
 
 def coerce(key: str, value: object, current: Scalar) -> Scalar:
@@ -54,24 +56,23 @@ class SettingsTable(Generic[S]):
 
     def values(self) -> dict[str, Scalar]:
         """Return every key with its value."""
-        return {
-            f"{group}.{name}": getattr(getattr(self.current, group), name) for group, name, _ in _fields(self.current)
-        }
+        return {key: getattr(owner, name) for key, owner, name, _ in _fields(self.current)}
 
     def describe(self) -> list[dict[str, object]]:
         """Return what `GET /api/settings` shows of every key."""
+        defaults = {key: getattr(owner, name) for key, owner, name, _ in _fields(self._defaults)}
         return [
             {
-                "key": f"{group}.{name}",
-                "value": getattr(getattr(self.current, group), name),
-                "default": getattr(getattr(self._defaults, group), name),
+                "key": key,
+                "value": getattr(owner, name),
+                "default": defaults[key],
                 "minimum": described.minimum,
                 "maximum": described.maximum,
                 "unit": described.unit,
                 "text": described.text,
                 "choices": list(described.choices),
             }
-            for group, name, described in _fields(self.current)
+            for key, owner, name, described in _fields(self.current)
         ]
 
     def set(self, key: str, value: object) -> S:
@@ -79,14 +80,15 @@ class SettingsTable(Generic[S]):
         values = self.values()
         if key not in values:
             raise MessageError("unknown_setting", f"There is no setting {key!r}.")
-        group, name = key.split(".", 1)
-        part: Any = getattr(self.current, group)
+        whole: Any = self.current
+        group, _, name = key.rpartition(".")
+        part: Any = getattr(whole, group) if group else whole
         try:
             changed = dataclasses.replace(part, **{name: coerce(key, value, values[key])})
             check_options(changed)
         except ValueError as error:
             text = str(error)
-            raise MessageError("bad_value", text if text.startswith(key) else f"{group}.{text}") from error
-        whole: Any = self.current
-        self.current = dataclasses.replace(whole, **{group: changed})
+            is_named = not group or text.startswith(key)
+            raise MessageError("bad_value", text if is_named else f"{group}.{text}") from error
+        self.current = dataclasses.replace(whole, **{group: changed}) if group else changed
         return self.current

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from capture.personal import Personal
 from streamer.errors import ServiceError
 
 
@@ -39,12 +40,19 @@ class Reenactor(Protocol):
     def engine_reason(self) -> str: ...  # noqa: D102
     @property
     def resolution(self) -> int: ...  # noqa: D102
+    @property
+    def tracker_name(self) -> str: ...  # noqa: D102
+    @property
+    def tracker_reason(self) -> str: ...  # noqa: D102
 
     def warm_up(self) -> None: ...  # noqa: D102
     def process(self, image: NDArray[np.uint8], time_s: float) -> Reenacted: ...  # noqa: D102
     def learn(self) -> None: ...  # noqa: D102
     def apply(self, settings: Any) -> None: ...  # noqa: ANN401, D102
+    def mesh(self) -> NDArray[np.float32] | None: ...  # noqa: D102
     def calibrate(self) -> None: ...  # noqa: D102
+    def personal(self) -> Personal | None: ...  # noqa: D102
+    def restore(self, personal: Personal) -> None: ...  # noqa: D102
     def reset(self) -> None: ...  # noqa: D102
     def close(self) -> None: ...  # noqa: D102
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import gc
 import logging
 import threading
-from collections.abc import Callable
 
+from streamer import control
 from streamer.clock import Clock, elapsed_ms
 from streamer.errors import ServiceError
 from streamer.packets import FaceState, SourceFrame, TargetFrame
@@ -36,6 +36,7 @@ class InferenceWorker:
         self._reenactor: Reenactor | None = None
         self._actor = ""
         self._pipeline: Pipeline | None = None
+        self._mesh_s = 0.0
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     @property
@@ -153,6 +154,8 @@ class InferenceWorker:
                 actor=self._actor,
                 engine=reenactor.engine_name,
                 engine_reason=reenactor.engine_reason,
+                tracker=reenactor.tracker_name,
+                tracker_reason=reenactor.tracker_reason,
                 resolution=reenactor.resolution,
             )
         )
@@ -163,23 +166,37 @@ class InferenceWorker:
         if wanted.actor is not None and wanted.actor != self._actor:
             try:
                 reenactor = self._open(wanted.actor)
-                self._apply(reenactor.apply, orders.settings)
+                self._apply(pipeline, reenactor, orders.settings)
                 self._announce(pipeline, reenactor)
             except ServiceError as error:
                 pipeline.refuse(error.code, error.message)
             except Exception as error:
                 logger.exception("actor %s could not be loaded", wanted.actor)
                 pipeline.refuse("engine_failed", f"The actor {wanted.actor!r} could not be loaded: {error}")
-        self._apply(reenactor.apply, wanted.settings)
+        self._apply(pipeline, reenactor, wanted.settings)
         if wanted.is_reset:
             reenactor.reset()
+            pipeline.face = FaceState()  # a calibration that was under way is not done
+        if wanted.personal is not None:
+            try:
+                reenactor.restore(wanted.personal)
+            except ValueError as error:
+                pipeline.refuse("bad_calibration", str(error))
         if wanted.is_calibration:
             reenactor.calibrate()
         return reenactor
 
-    def _apply(self, apply: Callable[[object], None], settings: object) -> None:
-        if settings is not None:
-            apply(settings)
+    def _apply(self, pipeline: Pipeline, reenactor: Reenactor, settings: object) -> None:
+        if settings is None:
+            return
+        tracker = reenactor.tracker_name
+        try:
+            reenactor.apply(settings)
+        except Exception as error:  # The edge of a wish: what ran before goes on.
+            logger.exception("settings could not be applied")
+            pipeline.refuse("setting_refused", f"The setting could not be applied: {error}")
+        if reenactor.tracker_name != tracker:
+            self._announce(pipeline, reenactor)
 
     def _reenact(self, frame: SourceFrame, pipeline: Pipeline, reenactor: Reenactor) -> None:
         """Turn one source frame into one target frame and report on it."""
@@ -202,13 +219,25 @@ class InferenceWorker:
         meter.time("queue", elapsed_ms(frame.decoded_ns, start_ns))
         for stage, ms in result.stages_ms.items():
             meter.time(stage, ms)
+        if pipeline.face.is_calibrating and not result.is_calibrating:
+            personal = reenactor.personal()
+            if personal is not None:
+                pipeline.hand_over(personal)
         pipeline.face = FaceState(
             face=result.state,
             num_faces=result.num_faces,
             confidence=result.confidence,
             is_calibrating=result.is_calibrating,
         )
+        self._show_mesh(frame, pipeline, reenactor)
         reenactor.learn()
+
+    def _show_mesh(self, frame: SourceFrame, pipeline: Pipeline, reenactor: Reenactor) -> None:
+        """Send the tracked mesh, now and then, to a page that wants it."""
+        since_s = frame.time_s - self._mesh_s
+        if pipeline.orders.is_mesh_wanted and not 0.0 <= since_s < 0.95 * control.MESH_INTERVAL_S:
+            self._mesh_s = frame.time_s
+            pipeline.show_mesh(control.mesh(reenactor.mesh()))
 
 
 def _settle_memory() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from capture.personal import Personal
 from models.options import check_options, option
 from streamer.errors import ServiceError
 from streamer.targets import ActorCard, unknown_actor
@@ -51,6 +52,26 @@ class FakeTransfer:
 class FakeSettings:
     smoothing: FakeSmoothing = field(default_factory=FakeSmoothing)
     transfer: FakeTransfer = field(default_factory=FakeTransfer)
+    tracker: str = option("auto", "What reads the face.", choices=("auto", "landmarks", "regressor"))
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        if self.tracker == "regressor":
+            raise ValueError("The tracker 'regressor' has no weights here.")
+
+
+def make_personal(tracker: str = "landmarks") -> Personal:
+    """Make a calibration of the average face."""
+    return Personal(
+        tracker=tracker,
+        identity=np.zeros(80, np.float32),
+        expression=np.zeros(52, np.float32),
+        rotation=np.zeros(3, np.float32),
+        translation=np.array([0.0, 0.0, -0.6], np.float32),
+        gaze=np.zeros((2, 2), np.float32),
+        gain=np.ones(52, np.float32),
+        offsets=np.zeros((478, 3), np.float32) if tracker == "landmarks" else None,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,6 +91,8 @@ class FakeReenactor:
 
     engine_name = "fake"
     engine_reason = "a test runs"
+    tracker_name = "landmarks"
+    tracker_reason = "asked for by a test"
 
     def __init__(self, actor: str, resolution: int = 256) -> None:
         self.actor = actor
@@ -78,6 +101,8 @@ class FakeReenactor:
         self.threads: set[int] = set()
         self.on_process: Callable[[NDArray[np.uint8]], None] = lambda _: None
         self.on_learn: Callable[[], object] = lambda: None
+        self.is_calibrating = False
+        self.known: Personal | None = None
 
     def _note(self, name: str, value: Any = None) -> None:
         self.calls.append((name, value))
@@ -95,7 +120,7 @@ class FakeReenactor:
         out = np.zeros((self.resolution, self.resolution, 3), np.uint8)
         height, width = min(self.resolution, image.shape[0]), min(self.resolution, image.shape[1])
         out[:height, :width] = image[:height, :width]
-        return FakeReenacted(image=out)
+        return FakeReenacted(image=out, is_calibrating=self.is_calibrating)
 
     def learn(self) -> None:
         self._note("learn")
@@ -106,6 +131,18 @@ class FakeReenactor:
 
     def calibrate(self) -> None:
         self._note("calibrate")
+
+    def mesh(self) -> NDArray[np.float32] | None:
+        self._note("mesh")
+        return np.array([[0.5, 0.25], [1.5, -0.5]], np.float32)
+
+    def personal(self) -> Personal | None:
+        return self.known
+
+    def restore(self, personal: Personal) -> None:
+        self._note("restore", personal)
+        if personal.tracker != self.tracker_name:
+            raise ValueError("The calibration is of another tracker.")
 
     def reset(self) -> None:
         self._note("reset")

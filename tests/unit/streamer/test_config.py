@@ -37,6 +37,11 @@ def test_assignments_win_over_the_file(tmp_path: Path) -> None:
     assert config.media.ice_servers == ("stun:a:1",)
 
 
+def test_the_tracker_stands_outside_of_a_section(tmp_path: Path) -> None:
+    assert load(tmp_path, 'tracker = "landmarks"\n[server]\nport = 1\n').settings.tracker == "landmarks"
+    assert load(tmp_path, 'tracker = "landmarks"\n', "tracker=auto").settings.tracker == "auto"
+
+
 @pytest.mark.parametrize(
     ("toml", "assignments", "words"),
     [
@@ -51,7 +56,12 @@ def test_assignments_win_over_the_file(tmp_path: Path) -> None:
         ("", ("media.codec=av1",), "media.codec: expected one of auto, vp8, h264, got 'av1'"),
         ("", ("media.ice_servers=3",), "media.ice_servers: expected a list of words, got 3"),
         ("", ("server.host",), "--set server.host: expected section.key=value"),
-        ("", ("host=1",), "--set host=1: expected section.key=value"),
+        ("", ("a.b.c=1",), "--set a.b.c=1: expected section.key=value"),
+        ("", ("host=1",), "'host' stands outside of a [section]"),
+        ("server = 1\n", (), "'server' stands outside of a [section]"),
+        ('tracker = "abacus"\n', (), "tracker: expected one of auto, landmarks, regressor, got 'abacus'"),
+        ("", ("tracker=regressor",), "The tracker 'regressor' has no weights here."),
+        ("[tracker]\nname = 1\n", (), "unknown setting 'tracker.name'"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, toml: str, assignments: tuple[str, ...], words: str) -> None:

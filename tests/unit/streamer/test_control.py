@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from streamer.control import (
@@ -10,9 +11,12 @@ from streamer.control import (
     Command,
     Ping,
     Reset,
+    Restore,
     SetValue,
+    ShowMesh,
     SwitchActor,
     hello,
+    mesh,
     parse_message,
     send,
     stats,
@@ -21,7 +25,7 @@ from streamer.errors import MessageError
 from streamer.metrics import AGE, STAGES, Meter
 from streamer.packets import FaceState
 from streamer.pipeline import EngineInfo
-from tests.unit.streamer.fakes import FakeClock
+from tests.unit.streamer.fakes import FakeClock, make_personal
 
 
 @pytest.mark.parametrize(
@@ -33,6 +37,7 @@ from tests.unit.streamer.fakes import FakeClock
         ('{"type":"reset"}', Reset()),
         ('{"type":"actor","name":"milo"}', SwitchActor("milo")),
         ('{"type":"ping","t":12.5}', Ping(12.5)),
+        ('{"type":"mesh","is_on":true}', ShowMesh(True)),
     ],
 )
 def test_messages_become_commands(text: str, command: Command) -> None:
@@ -47,7 +52,7 @@ def test_messages_become_commands(text: str, command: Command) -> None:
         ("[" * 4000, "not JSON"),
         ('{"type":"ping","t":NaN}', "not JSON"),
         ("[1]", "not a JSON object"),
-        ("{}", "type: expected set, calibrate, reset, actor or ping, got None"),
+        ("{}", "type: expected set, calibrate, reset, actor, mesh, restore or ping, got None"),
         ('{"type":"sing"}', "got 'sing'"),
         ('{"type":["set"]}', "got ['set']"),
         ('{"type":"set","value":1}', "the field 'key' must be a word"),
@@ -56,7 +61,9 @@ def test_messages_become_commands(text: str, command: Command) -> None:
         ('{"type":"calibrate","now":true}', "unknown field 'now'"),
         ('{"type":"actor","name":3}', "the field 'name' must be a word, got 3"),
         ('{"type":"ping","t":true}', "the field 't' must be a number, got True"),
-        ("x" * 5000, "at most 4096"),
+        ("x" * 17_000, "at most 16384"),
+        ('{"type":"mesh"}', "'is_on' must be true or false, got None"),
+        ('{"type":"mesh","is_on":1}', "'is_on' must be true or false, got 1"),
         (b"{}", "must be text"),
     ],
 )
@@ -92,11 +99,38 @@ class FakeChannel:
 
 
 def test_only_an_open_channel_that_is_read_gets_messages() -> None:
-    info = EngineInfo(actor="milo", engine="torch", engine_reason="asked for", resolution=256)
+    info = EngineInfo(
+        actor="milo", engine="torch", engine_reason="asked for", tracker="landmarks", tracker_reason="measured",
+        resolution=256,
+    )  # fmt: skip
     channel = FakeChannel()
     assert send(channel, hello("s", info, {"transfer.mouth_gain": 1.0}))
     assert isinstance(channel.sent[0], str)
-    assert json.loads(channel.sent[0])["settings"] == {"transfer.mouth_gain": 1.0}
+    message = json.loads(channel.sent[0])
+    assert message["settings"] == {"transfer.mouth_gain": 1.0}
+    assert (message["tracker"], message["tracker_reason"]) == ("landmarks", "measured")
+    assert send(channel, b"M")
+    assert channel.sent[1] == b"M"
     assert not send(None, {})
     assert not send(FakeChannel("closed"), {})
     assert not send(FakeChannel(buffered=MAX_BUFFERED_BYTES + 1), {})
+
+
+def test_a_calibration_comes_back_whole_or_not_at_all() -> None:
+    text = json.dumps({"type": "restore", "calibration": make_personal().to_json()})
+    command = parse_message(text)
+    assert isinstance(command, Restore)
+    assert command.personal.translation[2] == pytest.approx(-0.6)
+    for damaged in (text.replace("-0.6", "0.6"), '{"type":"restore"}', text.replace("landmarks", "regressor")):
+        with pytest.raises(MessageError) as caught:
+            parse_message(damaged)
+        assert caught.value.code == "bad_calibration"
+        assert "calibration" in caught.value.message
+
+
+def test_a_mesh_is_a_header_and_two_numbers_a_point() -> None:
+    message = mesh(np.array([[0.5, 0.25], [-0.125, 9.0]], np.float32))
+    assert message[:4] == b"M\x01\x02\x00"
+    assert np.frombuffer(message, "<i2", offset=4).tolist() == [8192, 4096, -2048, 32767]
+    assert mesh(None) == b"M\x01\x00\x00"
+    assert len(mesh(np.zeros((478, 2), np.float32))) < 2000

@@ -88,7 +88,10 @@ async def test_a_source_that_never_sends_is_gone_after_a_while(rig: Rig) -> None
 
 
 async def test_describe_and_the_end(rig: Rig) -> None:
-    rig.session.on_engine(EngineInfo(actor="milo", engine="fake", engine_reason="", resolution=256))
+    info = EngineInfo(
+        actor="milo", engine="fake", engine_reason="", tracker="landmarks", tracker_reason="", resolution=256
+    )
+    rig.session.on_engine(info)
     rig.clock.advance_ms(1500)
     assert rig.session.describe() == {
         "id": rig.session.id,

@@ -11,8 +11,9 @@ def table() -> SettingsTable[FakeSettings]:
     return SettingsTable(FakeSettings())
 
 
-def test_values_have_dotted_keys() -> None:
+def test_values_have_keys() -> None:
     assert table().values() == {
+        "tracker": "auto",
         "smoothing.min_cutoff_hz": 1.5,
         "transfer.mouth_gain": 1.0,
         "transfer.is_mirrored": True,
@@ -31,6 +32,8 @@ def test_set_makes_a_new_whole() -> None:
     assert settings.set("transfer.is_mirrored", False).transfer.is_mirrored is False
     assert settings.set("transfer.steps", 4.0).transfer.steps == 4
     assert settings.current.transfer.mouth_gain == 2.0
+    assert settings.set("tracker", "landmarks").tracker == "landmarks"
+    assert settings.current.transfer.mouth_gain == 2.0
 
 
 @pytest.mark.parametrize(
@@ -46,6 +49,9 @@ def test_set_makes_a_new_whole() -> None:
         ("transfer.mode", "feet", "bad_value", "transfer.mode: expected one of head, face, got 'feet'"),
         ("transfer.mode", 3, "bad_value", "transfer.mode: expected a word, got 3"),
         ("transfer.ears_gain", 1.0, "unknown_setting", "There is no setting 'transfer.ears_gain'."),
+        ("tracker", "abacus", "bad_value", "tracker: expected one of auto, landmarks, regressor, got 'abacus'"),
+        ("tracker", "regressor", "bad_value", "The tracker 'regressor' has no weights here."),
+        ("tracker", 1, "bad_value", "tracker: expected a word, got 1"),
         ("transfer", 1.0, "unknown_setting", "There is no setting 'transfer'."),
         ("__class__.x", 1.0, "unknown_setting", "There is no setting '__class__.x'."),
     ],

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from capture.personal import Personal
+from streamer import control
 from streamer.clock import SystemClock
 from streamer.errors import ServiceError
 from streamer.metrics import Meter
@@ -20,7 +22,7 @@ from streamer.packets import VIDEO_TIME_BASE, SourceFrame
 from streamer.pipeline import EngineInfo, Pipeline
 from streamer.pixels import to_picture
 from streamer.worker import MAX_FAILURES, Workers
-from tests.unit.streamer.fakes import FakeReenactor, FakeTargets
+from tests.unit.streamer.fakes import FakeReenactor, FakeTargets, make_personal
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -39,6 +41,12 @@ class Listener:
 
     def on_engine(self, info: EngineInfo) -> None:
         self.heard.put(("engine", info))
+
+    def on_mesh(self, message: bytes) -> None:
+        self.heard.put(("mesh", message))
+
+    def on_calibrated(self, personal: Personal) -> None:
+        self.heard.put(("calibrated", personal))
 
     def on_refused(self, code: str, message: str) -> None:
         self.heard.put(("refused", (code, message)))
@@ -334,3 +342,84 @@ def test_pipelines_that_closed_before_their_turn_are_passed_over(rig: Rig) -> No
     assert rig.turn(first) is not None
     assert len(rig.targets.opened) == 1
     first.close()
+
+
+def test_the_mesh_goes_out_while_it_is_wanted_and_costs_nothing_else(rig: Rig) -> None:
+    pipeline, listener = rig.pipeline()
+    rig.workers.serve(pipeline)
+    assert listener.next()[0] == "engine"
+    rig.turn(pipeline)
+    (reenactor,) = rig.targets.opened
+    assert "mesh" not in reenactor.names()
+    pipeline.orders.is_mesh_wanted = True
+    for _ in range(6):  # a fifth of a second at 30 fps
+        rig.turn(pipeline)
+    assert listener.next() == ("mesh", control.mesh(reenactor.mesh()))
+    until(lambda: reenactor.names().count("learn") == 7)
+    assert listener.heard.qsize() == 2
+    pipeline.orders.is_mesh_wanted = False
+    count = reenactor.names().count("mesh")
+    rig.turn(pipeline)
+    assert reenactor.names().count("mesh") == count
+    pipeline.close()
+
+
+def test_a_calibration_is_handed_over_when_it_is_done_but_not_when_it_is_dropped(rig: Rig) -> None:
+    pipeline, listener = rig.pipeline()
+    rig.workers.serve(pipeline)
+    listener.next()
+    rig.turn(pipeline)
+    (reenactor,) = rig.targets.opened
+    reenactor.known = make_personal()
+    for is_dropped in (False, True):
+        reenactor.is_calibrating = True
+        rig.turn(pipeline)
+        until(lambda: pipeline.face.is_calibrating)
+        reenactor.is_calibrating = False
+        if is_dropped:
+            pipeline.orders.reset()
+        rig.turn(pipeline)
+        if not is_dropped:
+            assert listener.next() == ("calibrated", reenactor.known)
+    until(lambda: reenactor.names()[-1] == "learn" and not pipeline.face.is_calibrating)
+    assert listener.heard.empty()
+    pipeline.close()
+
+
+def test_a_calibration_is_given_back_and_one_of_another_tracker_is_refused(rig: Rig) -> None:
+    pipeline, listener = rig.pipeline()
+    rig.workers.serve(pipeline)
+    listener.next()
+    rig.turn(pipeline)
+    (reenactor,) = rig.targets.opened
+    personal = make_personal()
+    pipeline.orders.restore(personal)
+    rig.turn(pipeline)
+    assert ("restore", personal) in reenactor.calls
+    pipeline.orders.restore(make_personal("regressor"))
+    rig.turn(pipeline)
+    assert listener.next() == ("refused", ("bad_calibration", "The calibration is of another tracker."))
+    pipeline.close()
+
+
+def test_another_tracker_is_announced_and_one_that_fails_is_refused(rig: Rig) -> None:
+    pipeline, listener = rig.pipeline()
+    rig.workers.serve(pipeline)
+    assert listener.next()[1].tracker == "landmarks"
+    rig.turn(pipeline)
+    (reenactor,) = rig.targets.opened
+
+    def switch(settings: Any) -> None:
+        if settings == "bad":
+            raise ValueError("damaged weights")
+        reenactor.tracker_name = settings
+
+    reenactor.apply = switch  # type: ignore[method-assign]
+    pipeline.orders.apply("regressor")
+    rig.turn(pipeline)
+    kind, info = listener.next()
+    assert (kind, info.tracker, info.tracker_reason) == ("engine", "regressor", "asked for by a test")
+    pipeline.orders.apply("bad")
+    rig.turn(pipeline)
+    assert listener.next() == ("refused", ("setting_refused", "The setting could not be applied: damaged weights"))
+    pipeline.close()
