@@ -19,6 +19,8 @@ Bytes = NDArray[np.uint8]
 
 FIELDS = 192
 """Smooth random fields over the head that displacements are mixed from."""
+SCALP_CENTER_M = 0.03
+"""Height of the middle of the skull over the eyes."""
 GRID = (12, 7)
 """Rows and columns of the coarse fields of pigment over the island."""
 
@@ -140,6 +142,7 @@ class People:
         hair_vertices = carry(hair, neutral - model.mean) if hair else np.zeros((0, 3), np.float32)
         if rng.random() < 0.5:  # partings on either side
             hair_vertices = hair_vertices * np.array([-1.0, 1.0, 1.0], np.float32)
+        hair_vertices = _brushed_back(hair_vertices, rng.uniform(0.0, 0.28))
         lash = assets.lashes[rng.integers(len(assets.lashes))]
         return Person(
             neutral=neutral,
@@ -302,6 +305,15 @@ def _hair_color(rng: np.random.Generator) -> Array:
         return rng.uniform(0.02, 0.6, 3).astype(np.float32)
     color = HAIR_COLORS[rng.choice(len(HAIR_COLORS), p=HAIR_SHARES)]
     return np.asarray(color * np.exp(rng.normal(0.0, 0.2) + rng.normal(0.0, 0.06, 3)), np.float32)
+
+
+def _brushed_back(vertices: Array, angle_rad: float) -> Array:
+    """Turn hair back over the head, so that not every fringe hangs into the eyes."""
+    cosine, sine = np.cos(angle_rad), np.sin(angle_rad)
+    height, depth = vertices[:, 1] - SCALP_CENTER_M, vertices[:, 2]
+    return np.stack(
+        [vertices[:, 0], SCALP_CENTER_M + cosine * height + sine * depth, cosine * depth - sine * height], -1
+    ).astype(np.float32)
 
 
 def _teeth_color(rng: np.random.Generator) -> Array:

@@ -90,7 +90,7 @@ def glasses(rng: np.random.Generator, centers: Array, front_m: float, ears_m: fl
     """Make frame and lenses for eyes at `centers [2, 3]`; `front_m` is the plane, `ears_m` half the head's width."""
     half = np.abs(centers[:, 0]).mean()
     height = centers[:, 1].mean() - rng.uniform(0.0, 0.006)
-    width = rng.uniform(0.021, min(0.030, half - 0.004))
+    width = rng.uniform(0.75, 1.0) * max(min(0.030, half - 0.003), 0.015)
     tall = width * rng.uniform(0.62, 1.0)
     power = rng.uniform(2.0, 4.5)
     thick = rng.choice([rng.uniform(0.0005, 0.0010), rng.uniform(0.0012, 0.0030)])
