@@ -182,10 +182,11 @@ def _moving_picture(size: int, number: int) -> NDArray[np.uint8]:
 
 
 def check_tracking(actor: str) -> Iterator[Finding]:
-    """Find the actor's own face in its preview."""
+    """Find the actor's own face in its preview, time the regressor on it, and say which tracker `auto` takes."""
     from PIL import Image
 
     from capture.landmarks import LandmarkDetector
+    from capture.select_tracker import choose_tracker
     from reenact.actor import Actor
 
     with Image.open(Actor.load(actor, verify=False).preview_path) as preview:
@@ -196,6 +197,27 @@ def check_tracking(actor: str) -> Iterator[Finding]:
     text = f"{step_ms:.1f} ms a frame" if landmarks is not None else "no face found in the actor's preview"
     is_ok = landmarks is not None
     yield Finding(section="tracking", name="face mesh (MediaPipe)", is_ok=is_ok, text=text, is_required=True)
+    yield _check_regressor()
+    choice = choose_tracker()
+    yield Finding(section="tracking", name="tracker auto", is_ok=True, text=f"{choice.name}: {choice.reason}")
+
+
+def _check_regressor() -> Finding:
+    """Time the regressor on the engine that it would run on."""
+    from capture.regressor_engines import RegressorEngineError, make_regressor_engine
+    from capture.select_tracker import refusal
+    from models.regressor import FaceRegressor
+
+    is_ok, text = False, refusal("regressor")
+    if text is None:
+        try:
+            selection = make_regressor_engine(FaceRegressor.load())
+        except (ValueError, RegressorEngineError) as error:
+            text = str(error)
+        else:
+            is_ok, text = True, f"{selection.engine.name} {selection.engine.precision}, {selection.reason}"
+            selection.engine.close()
+    return Finding(section="tracking", name="regressor", is_ok=is_ok, text=text)
 
 
 def check_engines(actor: str) -> Iterator[Finding]:

@@ -1,8 +1,8 @@
 // @ts-check
 
 /**
- * @typedef {{type: "hello", session: string, actor: string, engine: string, engine_reason: string, resolution: number,
- *   settings: Record<string, number|boolean|string>}} Hello
+ * @typedef {{type: "hello", session: string, actor: string, engine: string, engine_reason: string, tracker: string,
+ *   tracker_reason: string, resolution: number, settings: Record<string, number|boolean|string>}} Hello
  * @typedef {{type: "stats", fps_in: number, fps_out: number, stages_ms: Record<string, number>, age_ms: {p50: number, p95: number},
  *   dropped: Record<string, number>, face: "tracked"|"holding"|"easing"|"absent", num_faces: number,
  *   confidence: number, is_calibrating: boolean}} ServerStats
@@ -12,7 +12,8 @@ const PING_INTERVAL_MS = 1000;
 
 /**
  * The data channel to the session: JSON messages both ways. Each message of the server becomes a `CustomEvent` of its
- * type (`hello`, `settings`, `stats`, `error`, `bye`) with the message as `detail`. Event: `close`.
+ * type (`hello`, `settings`, `stats`, `calibration`, `error`, `bye`) with the message as `detail`; the one binary message,
+ * the tracked mesh, becomes `mesh` with its bytes. Event: `close`.
  */
 export class Control extends EventTarget {
   /** @type {number|null} round trip of the last ping, through the browser and the server's event loop */
@@ -30,6 +31,7 @@ export class Control extends EventTarget {
   constructor(channel) {
     super();
     this.#channel = channel;
+    channel.binaryType = "arraybuffer";
     channel.addEventListener("open", () => {
       this.lastHeardMs = performance.now();
       this.#flush();
@@ -68,6 +70,16 @@ export class Control extends EventTarget {
     this.#enqueue("actor", { type: "actor", name });
   }
 
+  /** @param {boolean} isOn - whether the tracked mesh is wanted */
+  mesh(isOn) {
+    this.#enqueue("mesh", { type: "mesh", is_on: isOn });
+  }
+
+  /** @param {object} calibration - as an earlier session gave it */
+  restore(calibration) {
+    this.#enqueue("restore", { type: "restore", calibration });
+  }
+
   close() {
     clearInterval(this.#timer);
     clearTimeout(this.#flushTimer);
@@ -94,10 +106,11 @@ export class Control extends EventTarget {
     if (this.isOpen) this.#channel.send(JSON.stringify({ type: "ping", t: performance.now() }));
   }
 
-  /** @param {string} text */
-  #receive(text) {
+  /** @param {string|ArrayBuffer} data */
+  #receive(data) {
     this.lastHeardMs = performance.now();
-    const message = JSON.parse(text);
+    if (typeof data !== "string") return void this.dispatchEvent(new CustomEvent("mesh", { detail: data }));
+    const message = JSON.parse(data);
     if (message.type === "pong") this.roundTripMs = performance.now() - message.t;
     else this.dispatchEvent(new CustomEvent(message.type, { detail: message }));
   }

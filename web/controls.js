@@ -3,11 +3,12 @@
 /**
  * @typedef {number|boolean|string} Value
  * @typedef {{key: string, value: Value, default: Value, minimum: number|null, maximum: number|null, unit: string, text: string, choices?: string[]}} Setting
- * @typedef {{setting: Setting, value: Value, input: HTMLInputElement, output: HTMLElement, reset: HTMLButtonElement}} Row
+ * @typedef {{setting: Setting, value: Value, input: HTMLInputElement|HTMLSelectElement, output: HTMLElement, reset: HTMLButtonElement}} Row
  */
 
 /** Short names; a setting the page has never heard of is named after its key. @type {Record<string, string>} */
 const LABELS = {
+  tracker: "Face tracking",
   "smoothing.min_cutoff_hz": "Smoothing at rest",
   "smoothing.beta": "Response to speed",
   "transfer.rotation_gain": "Head rotation",
@@ -20,7 +21,7 @@ const LABELS = {
 };
 
 /**
- * Sliders and switches made from the server's own list of settings. What a person changes is remembered and sent again
+ * Sliders, switches and choices made from the server's own list of settings. What a person changes is remembered and sent again
  * to every new session. Event: `set` (detail: {key, value}).
  */
 export class Controls extends EventTarget {
@@ -32,7 +33,7 @@ export class Controls extends EventTarget {
   #chosen;
 
   /**
-   * @param {HTMLElement} root - holds `#sliders` and the templates `#slider` and `#switch`
+   * @param {HTMLElement} root - holds `#sliders` and the templates `#slider`, `#switch` and `#choice`
    * @param {import("./store.js").Store} store
    */
   constructor(root, store) {
@@ -53,7 +54,9 @@ export class Controls extends EventTarget {
     this.#rows.clear();
     for (const setting of settings) {
       const isNumber = typeof setting.value === "number" && setting.minimum !== null && setting.maximum !== null;
-      if (isNumber || typeof setting.value === "boolean") list.append(this.#build(setting, isNumber ? "#slider" : "#switch"));
+      if (isNumber) list.append(this.#build(setting, "#slider"));
+      else if (typeof setting.value === "boolean") list.append(this.#build(setting, "#switch"));
+      else if (setting.choices?.length) list.append(this.#build(setting, "#choice"));
     }
   }
 
@@ -84,7 +87,7 @@ export class Controls extends EventTarget {
     const find = (/** @type {string} */ selector) => /** @type {any} */ (element.querySelector(selector));
     const id = `setting-${setting.key.replace(/\W/g, "-")}`;
     const name = LABELS[setting.key] ?? setting.key.replace(/^.*\./, "").replaceAll("_", " ");
-    const row = { setting, value: setting.value, input: find("input"), output: find("output"), reset: find("button") };
+    const row = { setting, value: setting.value, input: find("input, select"), output: find("output"), reset: find("button") };
     element.dataset.key = setting.key;
     find("label").textContent = name;
     find("label").htmlFor = row.input.id = id;
@@ -94,14 +97,20 @@ export class Controls extends EventTarget {
     row.reset.setAttribute("aria-label", `Reset ${name} to ${this.#format(setting, setting.default)}`);
     row.reset.addEventListener("click", () => this.#choose(row, setting.default));
     if (template === "#slider") this.#range(row);
-    row.input.addEventListener("input", () => this.#choose(row, row.input.type === "range" ? Number(row.input.value) : row.input.checked));
+    for (const choice of setting.choices ?? []) row.input.append(new Option(choice));
+    const { input } = row;
+    input.addEventListener("input", () => {
+      if (input.type === "range") this.#choose(row, Number(input.value));
+      else this.#choose(row, input.type === "checkbox" ? input.checked : input.value);
+    });
     this.#rows.set(setting.key, row);
     this.#show(row, this.#chosen[setting.key] ?? setting.value);
     return element;
   }
 
   /** @param {Row} row */
-  #range({ setting, input }) {
+  #range({ setting, input: element }) {
+    const input = /** @type {HTMLInputElement} */ (element);
     const low = Number(setting.minimum);
     const span = Number(setting.maximum) - low;
     input.min = String(low);
@@ -141,7 +150,8 @@ export class Controls extends EventTarget {
   #show(row, value) {
     row.value = value;
     const { setting, input } = row;
-    if (typeof value === "boolean") input.checked = value;
+    if (typeof value === "boolean") /** @type {HTMLInputElement} */ (input).checked = value;
+    else if (typeof value === "string") input.value = value;
     else {
       input.value = String(value);
       const low = Number(setting.minimum);
@@ -157,7 +167,8 @@ export class Controls extends EventTarget {
    * @param {Value} value
    */
   #format(setting, value) {
-    if (typeof value !== "number") return value ? "on" : "off";
+    if (typeof value === "string") return value;
+    if (typeof value === "boolean") return value ? "on" : "off";
     const span = Number(setting.maximum) - Number(setting.minimum);
     const digits = Math.max(0, -Math.floor(Math.log10(span / 100) + 1e-9));
     const unit = setting.unit || (setting.key.endsWith("_gain") ? "×" : "");

@@ -6,7 +6,9 @@ import { Controls } from "./controls.js";
 import { Failure } from "./errors.js";
 import { Face } from "./face.js";
 import { Frames } from "./frames.js";
+import { Keepsake } from "./keepsake.js";
 import { Lifecycle } from "./lifecycle.js";
+import { Mesh } from "./mesh.js";
 import { Meters } from "./meters.js";
 import { Notice } from "./notice.js";
 import { CameraPicker } from "./picker.js";
@@ -42,6 +44,8 @@ const meters = new Meters(find("performance"));
 const notice = new Notice(find("notice"));
 const face = new Face(find("face"), find("face-spoken"));
 const calibration = new Calibration(find("calibration"));
+const mesh = new Mesh(find("mesh"), find("camera"), find("mesh-switch"), store);
+const keepsake = new Keepsake(store);
 const shortcuts = new Shortcuts(document);
 let isCameraMuted = false;
 
@@ -57,6 +61,7 @@ lifecycle.addEventListener("change", () => {
     calibration.cancel();
     find("note").textContent = "";
     face.show(null, 0, false);
+    mesh.wipe();
   }
   if (state === "idle") meters.clear();
   if (camera.stream) void listCameras();
@@ -67,6 +72,8 @@ lifecycle.addEventListener("session", () => {
   const { session } = lifecycle;
   if (!session) return;
   isCameraMuted = false;
+  mesh.attach(session.control);
+  keepsake.attach(session.control);
   session.addEventListener("stream", (event) => view.play(/** @type {CustomEvent} */ (event).detail));
   const on = (/** @type {string} */ type, /** @type {(message: any) => void} */ act) =>
     session.control.addEventListener(type, (event) => act(/** @type {CustomEvent} */ (event).detail));
@@ -110,7 +117,11 @@ find("start").addEventListener("click", () => (lifecycle.isRunning ? lifecycle.s
 find("calibrate").addEventListener("click", () => calibration.start());
 calibration.addEventListener("collect", () => lifecycle.session?.control.calibrate());
 calibration.addEventListener("done", (event) => (find("note").textContent = /** @type {CustomEvent} */ (event).detail));
+keepsake.addEventListener("restored", () => {
+  find("note").textContent = "Your last calibration is in use. Sitting differently today? Calibrate again.";
+});
 find("reset-tracking").addEventListener("click", () => {
+  keepsake.forget();
   lifecycle.session?.control.reset();
   find("note").textContent = "Tracking starts afresh: it learns your face again.";
 });

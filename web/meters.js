@@ -28,6 +28,7 @@ const FIGURES = [
   ["Codec up / down", (s) => `${s.codec.sent ?? "–"} / ${s.codec.received ?? "–"}`, ""],
   ["Picture up / down", (s) => `${s.resolution.sent ?? "–"} / ${s.resolution.output ?? "–"}`.replaceAll("x", "×"), "Pixels"],
   ["Tracking confidence", (s) => (s.confidence == null ? "–" : `${Math.round(s.confidence * 100)} %`), ""],
+  ["Tracker", (s) => s.tracker ?? "–", "What reads your face"],
   ["Engine", (s) => s.engine ?? "–", "What runs the network"],
 ];
 
@@ -60,7 +61,8 @@ export class Meters {
     for (const [label, say] of FIGURES) this.#set(label, say(stats));
     for (const { key } of RATES) this.#set(key, number(/** @type {any} */ (stats)[key]));
     for (const key of STAGES) this.#set(key, number(stats.stages_ms[key], 1));
-    this.#text("#engine-reason", stats.engine_reason ?? "");
+    this.#text("#engine-reason", stats.engine_reason ? `Engine: ${stats.engine_reason}` : "");
+    this.#text("#tracker-reason", stats.tracker_reason ? `Tracker ${stats.tracker}: ${stats.tracker_reason}` : "");
     if (stats.session === null) return;
     this.#rates.push({ fps_in: stats.fps_in, fps_output: stats.fps_output });
     this.#stages.push(stats.stages_ms);

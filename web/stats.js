@@ -8,6 +8,8 @@
  * @property {string|null} actor
  * @property {string|null} engine
  * @property {string|null} engine_reason
+ * @property {string|null} tracker - landmarks or regressor
+ * @property {string|null} tracker_reason
  * @property {number|null} fps_in - frames a second that the server tracks
  * @property {number|null} fps_out - frames a second that the server sends
  * @property {number|null} fps_output - frames a second that #output shows, by requestVideoFrameCallback
@@ -120,6 +122,8 @@ export class Stats extends EventTarget {
       actor: hello?.actor ?? null,
       engine: hello?.engine ?? null,
       engine_reason: hello?.engine_reason ?? null,
+      tracker: hello?.tracker ?? null,
+      tracker_reason: hello?.tracker_reason ?? null,
       fps_in: server?.fps_in ?? null,
       fps_out: server?.fps_out ?? null,
       fps_output: isRunning ? this.#frames.fps : null,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import struct
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +29,15 @@ RESOLUTION = 256
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; connect-src 'self'"
 
 SETTINGS: list[dict[str, Any]] = [
+    {
+        "key": "tracker",
+        "value": "auto",
+        "minimum": None,
+        "maximum": None,
+        "unit": "",
+        "text": "What reads your face.",
+        "choices": ["auto", "landmarks", "regressor"],
+    },
     {
         "key": "smoothing.min_cutoff_hz",
         "value": 1.5,
@@ -203,6 +213,17 @@ class FakeServer:
 
         self._call(send)
 
+    def show_mesh(self, *points: tuple[float, float]) -> None:
+        """Send a mesh of `points`, shares of the frame, to every session."""
+
+        async def send() -> None:
+            shares = np.round(np.array(points).reshape(-1, 2) * 16384).astype("<i2")
+            for channel in self._channels.values():
+                channel.send(struct.pack("<cBH", b"M", 1, len(points)) + shares.tobytes())
+            await asyncio.sleep(0.05)
+
+        self._call(send)
+
     def hang_up(self) -> None:
         """Close every connection; the port stays open."""
 
@@ -226,6 +247,7 @@ class FakeServer:
                 web.get("/api/actors", self._list_actors),
                 web.get("/api/actors/{name}/preview.webp", self._preview),
                 web.get("/api/settings", self._list_settings),
+                web.get("/api/mesh", self._list_edges),
                 web.post("/whip", self._publish),
                 web.patch("/whip/{session}", self._trickle),
                 web.delete("/whip/{session}", self._delete),
@@ -263,6 +285,9 @@ class FakeServer:
 
     async def _list_settings(self, request: web.Request) -> web.Response:
         return web.json_response({"settings": [{"default": row["value"], "choices": [], **row} for row in SETTINGS]})
+
+    async def _list_edges(self, request: web.Request) -> web.Response:
+        return web.json_response({"edges": [[0, 1], [1, 2], [2, 3], [0, 3], [0, 2]]})
 
     async def _publish(self, request: web.Request) -> web.Response:
         offer = await request.text()
@@ -330,6 +355,8 @@ class FakeServer:
             "actor": self._actors[session],
             "engine": "echo",
             "engine_reason": "No network runs here: the fake server sends the camera back.",
+            "tracker": "landmarks",
+            "tracker_reason": "the only one of the fake server",
             "resolution": RESOLUTION,
             "settings": self._settings[session],
         }

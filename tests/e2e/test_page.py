@@ -613,3 +613,98 @@ CONTRAST = """() => {
       return [one.textContent.trim().slice(0, 30), (a + 0.05) / (b + 0.05)]; })
     .filter(([, ratio]) => ratio < 4.5);
 }"""
+
+
+INK = """() => {
+    const canvas = document.querySelector("#mesh");
+    const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d", {willReadFrequently: true});
+    copy.drawImage(canvas, 0, 0);
+    const bytes = copy.getImageData(0, 0, canvas.width, canvas.height).data;
+    let count = 0, sum = 0;
+    for (let i = 3; i < bytes.length; i += 4) if (bytes[i]) { count++; sum += (i >> 2) % canvas.width; }
+    return [count, count ? sum / count / canvas.width : 0, canvas.width / canvas.height];
+}"""
+SQUARE = [(0.1, 0.2), (0.4, 0.2), (0.4, 0.6), (0.1, 0.6)]
+
+
+class TestMesh:
+    def test_it_is_asked_for_drawn_over_the_preview_and_wiped(self, page: Page, server: FakeServer) -> None:
+        go_live(page, server)
+        server.show_mesh(*SQUARE)
+        expect(page.locator("#mesh")).to_be_hidden()
+        assert not [message for message in server.messages if message["type"] == "mesh"]
+        page.click("#mesh-switch")
+        expect(page.locator("#mesh-switch")).to_have_attribute("aria-pressed", "true")
+        wait_until(page, lambda: {"type": "mesh", "is_on": True} in server.messages, "the mesh was asked for")
+
+        def ink() -> list[float]:
+            server.show_mesh(*SQUARE)
+            values: list[float] = page.evaluate(INK)
+            return values
+
+        wait_until(page, lambda: ink()[0] > 100, "the mesh was drawn")
+        _, middle, aspect = ink()
+        assert abs(middle - 0.25) < 0.05
+        assert abs(aspect - 640 / 480) < 0.02
+        # The preview is mirrored, and the mesh with it.
+        assert page.evaluate("getComputedStyle(document.querySelector('#mesh')).transform").startswith("matrix(-1")
+        server.show_mesh()
+        wait_until(page, lambda: page.evaluate(INK)[0] == 0, "no face, no mesh")
+        page.keyboard.press("g")
+        wait_until(page, lambda: server.messages[-1] == {"type": "mesh", "is_on": False}, "it was asked to stop")
+        server.show_mesh(*SQUARE)
+        assert page.evaluate(INK)[0] == 0
+
+    def test_it_is_remembered(self, page: Page, server: FakeServer) -> None:
+        go_live(page, server)
+        told = {"type": "mesh", "is_on": True}
+        page.click("#mesh-switch")
+        wait_until(page, lambda: told in server.messages, "the session was asked")
+        server.messages.clear()
+        page.reload()
+        wait_for_state(page, "live")
+        wait_until(page, lambda: told in server.messages, "the new session was asked too")
+
+
+class TestTracker:
+    def test_it_is_a_choice_and_shown_with_its_reason(self, page: Page, server: FakeServer) -> None:
+        go_live(page, server)
+        assert (stats(page)["tracker"], stats(page)["tracker_reason"]) == (
+            "landmarks",
+            "the only one of the fake server",
+        )
+        expect(page.locator("#tracker-reason")).to_have_text("Tracker landmarks: the only one of the fake server")
+        choice = page.locator("[data-key='tracker'] select")
+        expect(choice).to_have_value("auto")
+        choice.select_option("landmarks")
+        told = {"type": "set", "key": "tracker", "value": "landmarks"}
+        wait_until(page, lambda: told in server.messages, "the choice reached the server")
+        page.locator("[data-key='tracker'] button").click()
+        expect(choice).to_have_value("auto")
+
+
+class TestKeepsake:
+    def test_a_calibration_is_kept_here_and_given_to_the_next_session(self, page: Page, server: FakeServer) -> None:
+        go_live(page, server)
+        server.say({"type": "calibration", "calibration": {"tracker": "regressor", "identity": [1]}})
+        server.say({"type": "calibration", "calibration": {"tracker": "landmarks", "identity": [0.5]}})
+        page.reload()
+        wait_for_state(page, "live")
+        given = {"type": "restore", "calibration": {"tracker": "landmarks", "identity": [0.5]}}
+        wait_until(page, lambda: given in server.messages, "the calibration was given back")
+        expect(page.locator("#note")).to_contain_text("last calibration")
+        page.click("#reset-tracking")
+        wait_until(page, lambda: {"type": "reset"} in server.messages, "tracking began afresh")
+        server.messages.clear()
+        page.reload()
+        wait_for_state(page, "live")
+        page.wait_for_timeout(300)
+        assert not [message for message in server.messages if message["type"] == "restore"]
+
+    def test_one_that_the_server_refuses_is_forgotten(self, page: Page, server: FakeServer) -> None:
+        go_live(page, server)
+        server.say({"type": "calibration", "calibration": {"tracker": "landmarks", "identity": [0.5]}})
+        server.say({"type": "error", "code": "bad_calibration", "message": "The calibration does not fit."})
+        wait_until(
+            page, lambda: "calibration" not in page.evaluate("localStorage.getItem('reenact')"), "it was forgotten"
+        )

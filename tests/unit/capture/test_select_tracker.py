@@ -18,7 +18,7 @@ SMALL = RegressorConfig(widths=(4, 4, 8, 8, 8), eye_widths=(4, 4, 8), summary_ch
 def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(regressor, "DEFAULT_PATH", tmp_path / "regressor.safetensors")
     monkeypatch.setattr(select_tracker, "CHOICE_PATH", tmp_path / "tracker_choice.json")
-    monkeypatch.setattr(regressor_engines, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(regressor_engines, "AUTO", (("torch", "fp32"),))
     return tmp_path / "regressor.safetensors"
 
 

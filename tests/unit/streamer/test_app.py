@@ -94,6 +94,12 @@ async def test_actors_and_previews(client: Client) -> None:
     assert (await response.json())["error"]["code"] == "unknown_actor"
 
 
+async def test_the_mesh_has_edges_between_its_points(client: Client) -> None:
+    edges = (await (await client.get("/api/mesh")).json())["edges"]
+    assert len(edges) > 1000
+    assert all(0 <= first < second < 478 for first, second in edges)
+
+
 async def test_settings_and_sessions(client: Client) -> None:
     settings = (await (await client.get("/api/settings")).json())["settings"]
     assert {entry["key"] for entry in settings} >= {"smoothing.min_cutoff_hz", "transfer.is_mirrored"}

@@ -3,9 +3,13 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from capture import regressor_engines
+from models import regressor
+from models.regressor import FaceRegressor, RegressorConfig
 from streamer import doctor
 from streamer.doctor import Finding, check_codecs, check_machine, check_packages, check_server, examine, run
 
@@ -17,6 +21,28 @@ def test_the_light_checks_hold_here() -> None:
     assert "encode" in by_name["H264"].text
     assert by_name["aiortc adapter"].is_ok
     assert by_name["processor"].text
+
+
+def test_the_regressor_is_timed_or_refused_with_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(regressor, "DEFAULT_PATH", tmp_path / "regressor.safetensors")
+    monkeypatch.setattr(regressor_engines, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(regressor_engines, "AUTO", (("torch", "fp32"),))
+
+    def examined() -> dict[str, Finding]:
+        return {finding.name: finding for finding in doctor.check_tracking("milo")}
+
+    found = examined()
+    assert not found["regressor"].is_ok
+    assert "no weights" in found["regressor"].text
+    assert not found["regressor"].is_required
+    assert found["tracker auto"].text == "landmarks: the regressor has no weights here"
+    config = RegressorConfig(widths=(4, 4, 8, 8, 8), eye_widths=(4, 4, 8), summary_channels=(4, 4), code=(16, 8))
+    FaceRegressor(config).save(regressor.DEFAULT_PATH)
+    found = examined()
+    assert found["regressor"].is_ok
+    assert "torch fp32" in found["regressor"].text
+    regressor.DEFAULT_PATH.write_bytes(b"damaged")
+    assert "holds no regressor" in examined()["regressor"].text
 
 
 def test_what_a_check_raises_is_a_finding() -> None:
