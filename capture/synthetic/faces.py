@@ -102,6 +102,10 @@ class SyntheticFaces:
             self._scene, params, light, camera, rng, occluder=covering, negative=negative, samples=config.samples
         )
 
+    def backdrop(self, rng: np.random.Generator, camera: Camera) -> Array:
+        """Cut a background `[H, W, 3]`, linear, for any number of frames."""
+        return self._backgrounds.cut(rng, camera.height, camera.width)
+
     def person(self, rng: np.random.Generator) -> Scene:
         """Draw a person and dress them, to be drawn any number of times."""
         return Scene(self.model, self._assets, self._people.draw(rng), rng)
@@ -204,10 +208,12 @@ class SyntheticFaces:
         negative: str = "",
         samples: int = 2,
         background: Array | None = None,
+        number: int = 0,
     ) -> SyntheticFace:
         """Draw one person with `params` under `light`, as `camera` sees them.
 
         `occluder` is one of `occluders.KINDS` or empty; `background [H, W, 3]`, linear, is random if not given.
+        Frames of one video come from equal generators, by `number`.
         """
         params = params.replace(illumination=light.illumination)
         view = scene.pose(params, rng)
@@ -224,7 +230,7 @@ class SyntheticFaces:
             depth, face, weights,
         )  # fmt: skip
         if background is None:
-            background = self._backgrounds.cut(rng, camera.height, camera.width)
+            background = self.backdrop(rng, camera)
         linear = np.empty((camera.height, camera.width, 3), np.float32)
         head_px = camera.focal_px * HEAD_M / max(float(np.linalg.norm(params.translation)), 0.05)
         raster.shade(
@@ -241,7 +247,7 @@ class SyntheticFaces:
         facing = (vertex_facing(view[:count], scene.normals[:count]))[self._face] > 0.1
         shown = float(visible[self._face][facing].mean()) if facing.any() else 0.0
         points = np.einsum("lk,lkd->ld", self._binding.barycentric, view[self._corners])
-        crop = self._webcam.shoot(rng, linear)
+        crop = self._webcam.shoot(rng, linear, number)
         if camera.width == self.config.size and rng.random() < BEYOND_FRAME:
             crop = crop.copy()
             _leave_frame(rng, crop)

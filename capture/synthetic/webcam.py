@@ -25,8 +25,11 @@ class Webcam:
     def __init__(self, rng: np.random.Generator) -> None:
         self._noise = rng.normal(size=NOISE_COUNT).astype(np.float32)
 
-    def shoot(self, rng: np.random.Generator, linear: Array) -> Bytes:
-        """Turn `linear [H, W, 3]`, which is spoiled, into a picture `[H, W, 3]` uint8 sRGB."""
+    def shoot(self, rng: np.random.Generator, linear: Array, number: int = 0) -> Bytes:
+        """Turn `linear [H, W, 3]`, which is spoiled, into a picture `[H, W, 3]` uint8 sRGB.
+
+        Frames of one video come from equal generators, by `number`: then only the noise differs.
+        """
         height, width = linear.shape[:2]
         scale = height / 128.0
         if rng.random() < 0.55:
@@ -41,7 +44,7 @@ class Webcam:
         output = np.empty((height, width, 3), np.uint8)
         contrast = np.float32(np.exp(rng.normal(0.0, 0.10)))
         _encode(
-            linear, self._noise, int(rng.integers(NOISE_COUNT)), np.float32(gain), smooth, contrast,
+            linear, self._noise, int(rng.integers(NOISE_COUNT)) + 65_537 * number, np.float32(gain), smooth, contrast,
             np.float32(rng.normal(0.0, 5.0)), np.float32(np.clip(rng.normal(1.0, 0.12), 0.5, 1.4)), output,
         )  # fmt: skip
         kind = rng.random()

@@ -1,0 +1,158 @@
+"""Both live trackers on synthetic videos whose every parameter is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from capture.binding import LandmarkBinding
+from capture.landmarks import LandmarkDetector
+from capture.mesh import Mesh
+from capture.synthetic import SyntheticFace, SyntheticFaces
+from capture.synthetic.light import random_light
+from capture.track import Track
+from models.build.milo.performance import Performance, PerformanceSettings, perform
+from models.camera import Camera, rotation_matrix
+from models.params import EXPRESSION_INDEX, EXPRESSION_NAMES, FaceParams
+
+Array = NDArray[np.float64]
+
+SETTLING_FRAMES = 12
+"""First frames of a video that do not count: trackers meet the person."""
+FPS = 30.0
+FREE = [index for index, name in enumerate(EXPRESSION_NAMES) if not name.startswith("eyeLook")]
+BLINKS = [EXPRESSION_INDEX["eyeBlinkLeft"], EXPRESSION_INDEX["eyeBlinkRight"]]
+OPEN_BLINK = 0.5
+"""Gaze counts where the lid is less shut than this."""
+EYES = (468, 473)
+"""Landmarks in the middle of the irises: errors on the picture are in shares of their distance."""
+
+
+class LiveTracker(Protocol):
+    """What both trackers offer."""
+
+    def process(self, image: NDArray[np.uint8], time_s: float, camera: Camera | None = None) -> Track:
+        """Track one frame."""
+        ...
+
+    def reset(self) -> None:
+        """Forget the person."""
+        ...
+
+
+def perform_person(
+    faces: SyntheticFaces, *, number: int, frames: int, width: int = 640, height: int = 480
+) -> Iterator[SyntheticFace]:
+    """Draw a video of person `number`: they talk, look about, blink and move; light and background stand still."""
+    seed = [faces.config.seed, 211, number]
+    rng = np.random.default_rng(seed)
+    scene = faces.person(rng)
+    camera = Camera.webcam(width, height)
+    motion = _motion(number)
+    start = int(rng.integers(0, len(motion) - frames))
+    base = faces.frame_params(scene, motion.expression[start], camera, rng, head_px=(170, 300))
+    light = random_light(rng, is_test=faces.config.split == "test")
+    background = faces.backdrop(rng, camera)
+    # The performance moves about a pose that is its own for each person.
+    pose = base.rotation * 0.5
+    for k in range(frames):
+        at = start + k
+        angles = pose + np.deg2rad(motion.pose_deg[at]) * np.float32(1.2)
+        eyes = np.deg2rad(motion.gaze_deg[at]) - 0.3 * pose[:2]
+        params = base.replace(
+            expression=motion.expression[at],
+            rotation=angles.astype(np.float32),
+            translation=(base.translation + motion.translation_m[at][[0, 2, 1]] * (1, 1, -1)).astype(np.float32),
+            gaze=np.stack([eyes, eyes]).astype(np.float32),
+        )
+        yield faces.draw(
+            scene, params, light, camera, np.random.default_rng([*seed, 1]), background=background, number=k
+        )
+
+
+def _motion(number: int) -> Performance:
+    settings = PerformanceSettings(
+        seed=100 + number, rest_s=1.0, combined_shapes=4, sweep_s=4.0, gaze_s=3.0, talk_s=8.0, test_row=8, test_spread=8
+    )
+    return perform(settings)
+
+
+def compare_on_sequences(
+    faces: SyntheticFaces,
+    trackers: Mapping[str, LiveTracker],
+    *,
+    people: int,
+    frames: int,
+    on_person: Callable[[], None] = lambda: None,
+) -> dict[str, dict[str, float]]:
+    """Run trackers over the same videos: per tracker the mean of each error, and MediaPipe's own landmarks.
+
+    Rotation and gaze in degrees, translation in percent of the distance, expression as mean absolute error of the 44
+    blendshapes, landmarks in percent of the eye distance, `tracked` as the share of frames with a face. Parameters are
+    compared as the trackers give them live: smoothed, and with what they have learned of the person by then.
+    """
+    mesh = Mesh(faces.model, LandmarkBinding.load())
+    camera = Camera.webcam(640, 480)
+    rows: dict[str, list[dict[str, float]]] = {name: [] for name in [*trackers, "MediaPipe"]}
+    with LandmarkDetector() as detector:
+        for person in range(people):
+            detector.reset()
+            for tracker in trackers.values():
+                tracker.reset()
+            for k, shot in enumerate(perform_person(faces, number=person, frames=frames)):
+                found = detector.detect(shot.crop)
+                truth = shot.landmarks.astype(np.float64)
+                unit = float(np.linalg.norm(truth[EYES[0]] - truth[EYES[1]]))
+                for name, tracker in trackers.items():
+                    track = tracker.process(shot.crop, k / FPS, camera)
+                    if k >= SETTLING_FRAMES:
+                        points = mesh.project(track.params, camera)
+                        rows[name].append(errors(track, shot.params) | _apart(points, truth, unit))
+                if k >= SETTLING_FRAMES:
+                    seen = found is not None
+                    row = _apart(found.points_px, truth, unit) if found is not None else {}
+                    rows["MediaPipe"].append({"tracked": float(seen), **row})
+            on_person()
+    return {name: _means(of_one) for name, of_one in rows.items()}
+
+
+def errors(track: Track, truth: FaceParams) -> dict[str, float]:
+    """Compare one frame; only `tracked` where no face was followed."""
+    if track.state != "tracked":
+        return {"tracked": 0.0}
+    params = track.params
+    turn = rotation_matrix(params.rotation).astype(np.float64) @ rotation_matrix(truth.rotation).astype(np.float64).T
+    off = np.abs(params.expression - truth.expression)
+    row = {
+        "tracked": 1.0,
+        "rotation_deg": float(np.rad2deg(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1)))),
+        "translation_percent": float(
+            100 * np.linalg.norm(params.translation - truth.translation) / np.linalg.norm(truth.translation)
+        ),
+        "expression": float(off[FREE].mean()),
+    }
+    is_open = truth.expression[BLINKS] < OPEN_BLINK
+    if is_open.any():
+        row["gaze_deg"] = float(np.rad2deg(_sight_angle(params.gaze, truth.gaze)[is_open].mean()))
+    return row
+
+
+def _sight_angle(one: NDArray[np.float32], other: NDArray[np.float32]) -> Array:
+    """Give the angle `[2]` between lines of sight `[2, 2]` (yaw, pitch)."""
+    lines = []
+    for gaze in (one, other):
+        yaw, pitch = gaze.astype(np.float64).T
+        lines.append(np.stack([np.sin(yaw) * np.cos(pitch), np.sin(pitch), np.cos(yaw) * np.cos(pitch)], -1))
+    return np.asarray(np.arccos(np.clip((lines[0] * lines[1]).sum(-1), -1, 1)))
+
+
+def _apart(points: NDArray[np.float32], truth: Array, unit: float) -> dict[str, float]:
+    return {"landmarks_percent": float(100 * np.linalg.norm(points - truth, axis=1).mean() / unit)}
+
+
+def _means(rows: list[dict[str, float]]) -> dict[str, float]:
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: float(np.mean([row[name] for row in rows if name in row])) for name in names}
