@@ -15,7 +15,7 @@ import torch
 
 from capture.crop import Crop
 from capture.evaluate_tracker_clips import Clip, measure_clip, read_clip
-from capture.evaluate_tracker_crops import measure_crops, test_crops
+from capture.evaluate_tracker_crops import held_out_crops, measure_crops
 from capture.evaluate_tracker_sequences import LiveTracker, compare_on_sequences
 from capture.evaluate_tracker_speed import speeds_on
 from capture.evaluate_tracker_weights import TrackerWeights, load_weights
@@ -118,7 +118,7 @@ class _Trackers(dict[str, LiveTracker]):
 
 def _crops(args: argparse.Namespace, weights: TrackerWeights, model: FaceModel) -> dict[str, Any]:
     with Progress(args.faces, "test crops") as progress:
-        crops = test_crops(args.faces, weights.regressor.config.size, on_chunk=progress.advance)
+        crops = held_out_crops(args.faces, weights.regressor.config.size, on_chunk=progress.advance)
     means, blendshapes = measure_crops(weights, model, crops)
     plain = {name: value for name, value in means.items() if not name[-1].isdigit() and "_mm" not in name}
     _print_table(f"Regressor on {args.faces} synthetic crops of the test split", {"mean error": plain})
@@ -195,7 +195,7 @@ def _picture(
 
 
 def mean_of_clips(clips: dict[str, Table]) -> Table:
-    """Average each figure of each tracker over clips, leaving out what is not finite; a failed recovery stays infinite."""
+    """Average each figure of each tracker over clips where it was measured; a failed recovery stays infinite."""
     trackers = dict.fromkeys(name for table in clips.values() for name in table)
     means: Table = {}
     for tracker in trackers:

@@ -1,4 +1,4 @@
-"""Both live trackers on real clips: how well they meet MediaPipe's landmarks, how still they hold, how fast they recover.
+"""Both live trackers on real clips: how well they meet MediaPipe's landmarks, how still they are, how they recover.
 
 Nobody knows the true parameters there. MediaPipe's landmarks are the ruler, which flatters the tracker that is fitted
 to them; jitter and recovery need no ruler.
@@ -77,7 +77,7 @@ def read_clip(path: Path, max_frames: int = MAX_FRAMES) -> Clip:
 
 
 def follow(clip: Clip, tracker: LiveTracker, mesh: Mesh, frames: list[Image] | None = None) -> Array:
-    """Run a tracker over a clip, or over other `frames` at its times: its face as landmarks `[T, 478, 2]`, NaN without."""
+    """Run a tracker over a clip, or other `frames` at its times: its face as landmarks `[T, 478, 2]`, NaN without."""
     tracker.reset()
     points = np.full((len(clip.frames), 478, 2), np.nan)
     for k, image in enumerate(frames or clip.frames):
@@ -92,7 +92,7 @@ def measure_clip(
 ) -> dict[str, dict[str, float]]:
     """Measure every tracker, and MediaPipe's landmarks as they come.
 
-    `reprojection_percent` and its 95th percentile and `jitter_percent` are in percent of the eye distance, `recovery_ms`
+    `reprojection_percent`, its 95th percentile and `jitter_percent` are in percent of the eye distance, `recovery_*_ms`
     are the times after a hand before the face and after an absence; `tracked` is the share of frames with a face.
     """
     mesh = Mesh(model, LandmarkBinding.load())

@@ -28,7 +28,9 @@ SEED = 0
 """The test faces are always the same."""
 
 
-def test_crops(count: int, size: int, *, on_chunk: Callable[[int], None] = lambda _: None) -> dict[str, NDArray[Any]]:
+def held_out_crops(
+    count: int, size: int, *, on_chunk: Callable[[int], None] = lambda _: None
+) -> dict[str, NDArray[Any]]:
     """Draw `count` crops of the test split, as `capture.synthetic.stream` gives them."""
     batches: list[dict[str, NDArray[Any]]] = []
     with closing(stream(SyntheticConfig(split="test", seed=SEED, size=size), workers=0, batch=CHUNK)) as source:
@@ -42,7 +44,7 @@ def test_crops(count: int, size: int, *, on_chunk: Callable[[int], None] = lambd
 def measure_crops(
     weights: TrackerWeights, model: FaceModel, crops: dict[str, NDArray[Any]]
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Measure on `test_crops`: means over the faces, and the mean absolute error of each blendshape by name.
+    """Measure on `held_out_crops`: means over the faces, and the mean absolute error of each blendshape by name.
 
     `geometry_L_mm` is the mean distance of the skin's vertices after rigid alignment, `albedo_L` the mean absolute
     error of linear albedo, and `photometric_L` the mean distance of formed from pictured sRGB colour (0 to 1) at the

@@ -100,8 +100,8 @@ def measure(cores: int, folder: Path | None, seconds: float) -> dict[str, dict[s
     for resource in (engine, detector, landmarks, regression):
         resource.close()
     result = {name: _summary(values) for name, values in taken.items()}
-    for name in result:
-        result[name]["trained"] = float(weights.is_trained or not name.startswith("regressor"))
+    for name, row in result.items():
+        row["trained"] = float(weights.is_trained or not name.startswith("regressor"))
     return result
 
 

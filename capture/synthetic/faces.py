@@ -33,6 +33,8 @@ NEGATIVES = ("nobody", "astray", "covered", "turned away")
 """Crops that show no face worth fitting."""
 LEAST_SHOWN = 0.4
 """Less of the face than this, of what looks towards the camera, is a negative."""
+SHARPEST = 1.6
+"""Heads larger than 128 pixels by more than this are not blurred more: a better camera stands closer."""
 BEYOND_FRAME = 0.1
 """Share of crops that reach beyond their frame, where they are black."""
 DEPTH_TOLERANCE_M = 0.004
@@ -247,7 +249,7 @@ class SyntheticFaces:
         facing = (vertex_facing(view[:count], scene.normals[:count]))[self._face] > 0.1
         shown = float(visible[self._face][facing].mean()) if facing.any() else 0.0
         points = np.einsum("lk,lkd->ld", self._binding.barycentric, view[self._corners])
-        crop = self._webcam.shoot(rng, linear, number)
+        crop = self._webcam.shoot(rng, linear, number, scale=min(head_px / 128.0, SHARPEST))
         if camera.width == self.config.size and rng.random() < BEYOND_FRAME:
             crop = crop.copy()
             _leave_frame(rng, crop)

@@ -25,13 +25,13 @@ class Webcam:
     def __init__(self, rng: np.random.Generator) -> None:
         self._noise = rng.normal(size=NOISE_COUNT).astype(np.float32)
 
-    def shoot(self, rng: np.random.Generator, linear: Array, number: int = 0) -> Bytes:
+    def shoot(self, rng: np.random.Generator, linear: Array, number: int = 0, *, scale: float = 1.0) -> Bytes:
         """Turn `linear [H, W, 3]`, which is spoiled, into a picture `[H, W, 3]` uint8 sRGB.
 
+        `scale` is the size of a head over that in a crop of 128 pixels: what is blurred is blurred in proportion.
         Frames of one video come from equal generators, by `number`: then only the noise differs.
         """
         height, width = linear.shape[:2]
-        scale = height / 128.0
         if rng.random() < 0.55:
             sigma = abs(rng.normal(0.0, 0.65)) * scale
             if sigma > 0.25:
