@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from capture.crop import Crop
 from capture.synthetic import SyntheticConfig, SyntheticFaces, collate, stream
@@ -35,7 +36,7 @@ def held_out(model: FaceModel) -> Assets:
     return Assets.load(model, "test")
 
 
-def frontal(yaw: float = 0.0, **changes: np.ndarray) -> FaceParams:
+def frontal(yaw: float = 0.0, **changes: NDArray[np.float32]) -> FaceParams:
     fields = {"rotation": np.array([yaw, 0.0, 0.0], np.float32), "translation": np.array([0, 0.03, -0.6], np.float32)}
     return FaceParams.neutral().replace(**(fields | changes))
 
