@@ -19,7 +19,7 @@ class Reservoir:
     """Keep the newest samples and draw among them at random.
 
     A thread of its own takes batches from the maker. Where drawing is faster than making, samples are drawn again
-    before they are displaced; where making is faster, some are never drawn. `close()` it.
+    before they are displaced; where making is faster, it waits. `close()` it.
     """
 
     def __init__(self, batches: Iterator[Batch], capacity: int, names: Collection[str]) -> None:
@@ -39,8 +39,9 @@ class Reservoir:
 
     def draw(self, count: int, rng: np.random.Generator, *, at_least: int = 0) -> dict[str, NDArray[Any]]:
         """Copy `count` samples, drawn at random; waits until `at_least` were made. Passes the maker's errors on."""
+        enough = min(max(count, at_least), self._capacity)
         with self._lock:
-            self._lock.wait_for(lambda: self._error or self._ended or self.made >= max(count, at_least))
+            self._lock.wait_for(lambda: self._error or self._ended or self.made >= enough)
             if self._error is not None:
                 raise RuntimeError(f"making training samples failed: {self._error}") from self._error
             present = min(self.made, self._capacity)
@@ -48,11 +49,14 @@ class Reservoir:
                 raise RuntimeError("making training samples ended before the first one")
             chosen = rng.integers(0, present, count)
             self.drawn += count
+            self._lock.notify_all()
             return {name: array[chosen] for name, array in self._arrays.items()}
 
     def close(self) -> None:
         """Stop taking batches, and the maker."""
-        self._closing = True
+        with self._lock:
+            self._closing = True
+            self._lock.notify_all()
         self._thread.join()
         closing = getattr(self._batches, "close", None)
         if closing is not None:
@@ -61,9 +65,10 @@ class Reservoir:
     def _fill(self) -> None:
         try:
             for batch in self._batches:
-                if self._closing:
-                    return
                 with self._lock:
+                    self._lock.wait_for(lambda: self._closing or self.made - self.drawn < self._capacity)
+                    if self._closing:
+                        return
                     self._store(batch)
                     self._lock.notify_all()
             with self._lock:

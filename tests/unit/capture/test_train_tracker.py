@@ -1,0 +1,230 @@
+"""Training of the regressor and the levels: truth in, errors down, resumed, exported."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from capture.crop import Crop
+from capture.formation import FaceFormation
+from capture.formation_losses import LossWeights
+from capture.train_tracker import command
+from capture.train_tracker.first_levels import first_levels
+from capture.train_tracker.judge import align, judge
+from capture.train_tracker.pictures import COLUMNS
+from capture.train_tracker.reservoir import Reservoir
+from capture.train_tracker.supervision import NAMES, Supervision, Truth, rotation_angle, sight_angle
+from capture.train_tracker.video_faces import in_crop
+from models.camera import Camera, rotation_matrix
+from models.face import FaceModel
+from models.levels import FaceLevels, LevelsConfig
+from models.regressor import FaceRegressor, Regressed, place
+from tests.unit.capture.painted import SIZE, Painter
+
+Arrays = dict[str, NDArray[Any]]
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def painted(model: FaceModel) -> Arrays:
+    return Painter(model).batch(48)
+
+
+def exact(truth: Truth) -> Regressed:
+    """Say the truth, as far as level 0 can."""
+    count = len(truth.crop)
+    return Regressed(
+        identity=truth.identity, expression=truth.expression, reflectance=truth.reflectance,
+        illumination=truth.illumination, rotation=truth.rotation, gaze=truth.gaze,
+        place=place(truth.translation, truth.rotation, truth.focal_px, SIZE),
+        geometry_levels=torch.zeros(count, 96), reflectance_levels=torch.zeros(count, 48),
+        confidence=20 * truth.confidence - 10,
+    )  # fmt: skip
+
+
+def test_saying_the_truth_costs_what_the_bases_cannot_hold(model: FaceModel, painted: Arrays) -> None:
+    truth = Truth.from_arrays(painted, CPU)
+    assert bool((truth.confidence == 0).any())
+    terms = Supervision(model, LossWeights())(FaceFormation(model), exact(truth), truth)
+    assert all(torch.isfinite(term) for term in terms.values())
+    for name in ("rotation", "place", "expression", "lids", "gaze", "identity", "light", "confidence", "motion"):
+        assert float(terms[name]) < 0.02, name
+    assert 0.05 < float(terms["vertices_0"]) < 1.0
+    assert float(terms["albedo_0"]) > 0.01
+
+
+def test_crops_without_a_face_count_for_the_confidence_alone(model: FaceModel, painted: Arrays) -> None:
+    chosen = painted["confidence"] > 0.5
+    faces = Truth.from_arrays({name: values[chosen] for name, values in painted.items()}, CPU)
+    mixed = Truth.from_arrays(painted, CPU)
+    supervision, formation = Supervision(model, LossWeights()), FaceFormation(model)
+    torch.manual_seed(0)
+    alone = supervision(formation, exact(faces), faces)
+    torch.manual_seed(0)
+    beside = supervision(formation, exact(mixed), mixed)
+    for name in set(alone) - {"confidence"}:
+        torch.testing.assert_close(alone[name], beside[name], rtol=1e-3, atol=1e-3)
+
+
+def test_angles_are_those_of_the_rotations() -> None:
+    rotation = torch.from_numpy(rotation_matrix(np.array([[0.0, 0, 0], [0.3, 0, 0], [0, 0, -2.5]], np.float32)))
+    angles = rotation_angle(rotation, torch.eye(3).expand(3, 3, 3))
+    torch.testing.assert_close(angles, torch.tensor([0.0, 0.3, 2.5]), atol=2e-4, rtol=1e-4)
+    gaze = torch.tensor([[[0.2, 0.0], [0.0, -0.1]]])
+    torch.testing.assert_close(sight_angle(gaze, torch.zeros(1, 2, 2)), torch.tensor([[0.2, 0.1]]), atol=2e-4, rtol=0)
+
+
+def test_the_first_levels_explain_heads_beyond_the_bases(model: FaceModel, painted: Arrays) -> None:
+    chosen = painted["confidence"] > 0.5
+    known = {name: painted[name][chosen] for name in ("identity", "vertices", "reflectance", "albedo")}
+    levels = first_levels(model, LevelsConfig(geometry=(12, 24), reflectance=(6, 12)), **known)
+    beyond = known["vertices"] - np.stack([model.neutral(row) for row in known["identity"]])
+    rest, before = beyond.reshape(len(beyond), -1), np.linalg.norm(beyond)
+    shares = []
+    for basis in levels.geometry:
+        flat = basis.reshape(len(basis), -1)
+        rest = rest - np.linalg.lstsq(flat.T, rest.T, rcond=None)[0].T @ flat
+        shares.append(float(np.linalg.norm(rest) / before))
+    assert 0.02 < shares[0] < 0.8
+    assert shares[1] < 0.5 * shares[0]
+    # A coefficient of one is one standard deviation of it.
+    flat = levels.geometry[0].reshape(12, -1)
+    coefficients = np.linalg.lstsq(flat.T, beyond.reshape(len(beyond), -1).T, rcond=None)[0]
+    assert 0.5 < coefficients.std(1)[:4].mean() < 2.0
+    start, stop = model.eye_ranges[0]
+    assert not levels.reflectance[0][:, start:stop].any()
+
+
+def test_the_reservoir_keeps_the_newest_and_passes_errors_on() -> None:
+    def batches() -> Iterator[Arrays]:
+        for k in range(5):
+            yield {"confidence": np.full(4, k, np.float32), "vertices": np.full((4, 2), k / 3), "more": np.zeros(4)}
+        raise OSError("the disk is full")
+
+    reservoir = Reservoir(batches(), 8, ("confidence", "vertices"))
+    rng = np.random.default_rng(0)
+
+    def draw_for_ever() -> None:
+        while True:
+            reservoir.draw(64, rng)
+
+    with pytest.raises(RuntimeError, match="the disk is full"):
+        draw_for_ever()
+    assert reservoir.made == 20
+    reservoir.close()
+
+
+def test_the_reservoir_waits_for_enough_and_counts() -> None:
+    closed = []
+
+    def batches() -> Iterator[Arrays]:
+        try:
+            k = 0
+            while True:
+                yield {"confidence": np.full(4, k, np.float32), "vertices": np.full((4, 2), k / 3)}
+                k += 1
+        finally:
+            closed.append(True)
+
+    reservoir = Reservoir(batches(), 8, ("confidence", "vertices"))
+    rng = np.random.default_rng(0)
+    first = reservoir.draw(16, rng, at_least=8)
+    assert set(first["confidence"]) == {0.0, 1.0}  # 8 samples, 4 in a batch; the maker waits until they are drawn
+    assert first["vertices"].dtype == np.float16
+    while reservoir.made < 24:
+        later = reservoir.draw(2, rng)
+    later = reservoir.draw(16, rng)
+    assert later["confidence"].min() >= 4.0
+    reservoir.close()
+    assert closed == [True]
+    assert reservoir.drawn >= 16
+
+
+def test_alignment_undoes_a_rigid_motion() -> None:
+    rng = np.random.default_rng(0)
+    points = torch.from_numpy(rng.normal(0, 0.1, (2, 40, 3)).astype(np.float32))
+    turn = torch.from_numpy(rotation_matrix(rng.normal(0, 1, (2, 3)).astype(np.float32)))
+    moved = points @ turn.transpose(1, 2) + 0.3
+    torch.testing.assert_close(align(moved, points), points, atol=1e-5, rtol=0)
+
+
+def test_landmarks_go_into_a_crop_as_pixels_do() -> None:
+    camera = Camera.webcam(320, 240)
+    crop = Crop(camera, (200.0, 90.0), 80.0, 0.2, 64)
+    points = np.array([[200.0, 90.0], [230.0, 100.0]], np.float32)
+    inside = in_crop(crop, points)
+    np.testing.assert_allclose(inside[0], [32.0, 32.0], atol=1e-3)
+    back = np.column_stack([inside, np.ones(2)]) @ crop.homography.T
+    np.testing.assert_allclose(back[:, :2] / back[:, 2:], points, atol=1e-3)
+
+
+def arguments(work: Path, *words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    return parser.parse_args(["--work", str(work), "--batch", "16", "--json", "--device", "cpu", *words])
+
+
+def test_a_run_learns_resumes_and_exports(
+    model: FaceModel,
+    painted: Arrays,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def painted_again(config: object, workers: int, batch: int) -> Iterator[Arrays]:
+        while True:
+            yield painted
+
+    recipe = command.TrackerTrainingConfig
+
+    def small(**changes: Any) -> object:
+        return recipe(**changes, reservoir=48, first_faces=24)
+
+    monkeypatch.setattr(command, "stream", painted_again)
+    monkeypatch.setattr(command, "TEST_FACES", 32)
+    monkeypatch.setattr(command, "TrackerTrainingConfig", small)
+    work = tmp_path / "work"
+    assert command.run(arguments(work, "--steps", "4", "--learning-rate", "0.001")) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert (first["steps"], first["processes"]) == (4, 1)
+    command_line = ("--steps", "14", "-o", str(tmp_path / "weights"), "--picture-every", "10")
+    assert command.run(arguments(work, *command_line, "--learning-rate", "0.001")) == 0
+    second = json.loads(capsys.readouterr().out)
+    assert second["steps"] == 14
+    log = [json.loads(line) for line in (work / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in log] == [4, 10, 14]  # it went on where it was
+    assert log[-1]["losses"]["total"] < log[0]["losses"]["total"]
+    with Image.open(work / "faces-000014.png") as picture:
+        assert picture.size[0] == len(COLUMNS) * SIZE
+    regressor = FaceRegressor.load(tmp_path / "weights" / "regressor.safetensors")
+    levels = FaceLevels.load(tmp_path / "weights" / "face_levels.safetensors")
+    errors = judge(regressor, FaceFormation(model, levels), {name: painted[name][:32] for name in NAMES})
+    assert errors["rotation_deg"] == pytest.approx(second["test"]["rotation_deg"], abs=0.2)
+    assert set(errors) == set(second["test"])
+
+
+def test_an_interrupted_run_can_go_on(
+    painted: Arrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def painted_once(config: object, workers: int, batch: int) -> Iterator[Arrays]:
+        yield painted
+        raise OSError("no more faces")
+
+    monkeypatch.setattr(command, "stream", painted_once)
+    assert command.run(arguments(tmp_path, "--steps", "2")) == 1
+    assert "no more faces" in capsys.readouterr().err
+
+
+def test_arguments_that_make_no_sense_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.run(arguments(tmp_path, "--minutes", "0")) == 2
+    assert command.run(arguments(tmp_path, "--workers", "0")) == 2
+    assert "expected minutes > 0" in capsys.readouterr().err
