@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from models.camera import Camera, rotation_angles, rotation_matrix
 from models.framing import ANCHOR_M, HEAD_M
-from models.illumination import sh_basis
 from models.params import FaceParams
 
 Image = NDArray[np.uint8]
@@ -54,15 +53,12 @@ class Crop:
 
         Raises `ValueError` for a head that is not in front of the camera.
         """
-        rotation = rotation_matrix(params.rotation).astype(np.float64)
-        anchor = params.translation.astype(np.float64) + rotation @ _ANCHOR
-        if not anchor[2] < 0.0:
+        place = _place(rotation_matrix(params.rotation).astype(np.float64), params.translation.astype(np.float64))
+        if place is None:
             raise ValueError(f"crop: expected a head in front of the camera, got {params.translation}")
-        center = frame.project(anchor)
-        size = frame.focal_px * HEAD_M / float(np.linalg.norm(anchor))
-        upright = cls(frame, (float(center[0]), float(center[1])), size, 0.0, pixels)
-        up = upright.turn @ rotation[:, 1]
-        return cls(frame, upright.center_px, size, float(np.arctan2(up[0], up[1])), pixels)
+        (x, y), distance, angle = place
+        center = (frame.center_px[0] + frame.focal_px * x, frame.center_px[1] - frame.focal_px * y)
+        return cls(frame, center, frame.focal_px * HEAD_M / distance, angle, pixels)
 
     @property
     def camera(self) -> Camera:
@@ -74,28 +70,20 @@ class Crop:
     @property
     def turn(self) -> Matrix:
         """`[3, 3]` rotation from the frame's view frame to the crop's."""
-        ray = np.array(
-            [
-                (self.center_px[0] - self.frame.center_px[0]) / self.frame.focal_px,
-                -(self.center_px[1] - self.frame.center_px[1]) / self.frame.focal_px,
-                -1.0,
-            ]
-        )
-        x, y, z = ray / np.linalg.norm(ray)
-        # The shortest turn that brings the ray to -z (Rodrigues' formula between two unit vectors).
-        mixed = -x * y / (1.0 - z)
-        straight = np.array([[1.0 - x * x / (1.0 - z), mixed, x], [mixed, 1.0 - y * y / (1.0 - z), y], [-x, -y, -z]])
-        cosine, sine = np.cos(self.angle_rad), np.sin(self.angle_rad)
-        return np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]]) @ straight
+        return _turn(*self._axis, self.angle_rad)
+
+    @property
+    def _axis(self) -> tuple[float, float]:
+        """Right and up from the frame's axis to the middle of the crop, at unit depth."""
+        (u, v), (cx, cy), focal = self.center_px, self.frame.center_px, self.frame.focal_px
+        return (u - cx) / focal, (cy - v) / focal
 
     @property
     def homography(self) -> Matrix:
         """`[3, 3]` from homogeneous pixels of the crop to those of the frame."""
-        half, focal = self.pixels / 2.0, self.camera.focal_px
-        to_ray = np.array([[1.0 / focal, 0.0, -half / focal], [0.0, -1.0 / focal, half / focal], [0.0, 0.0, -1.0]])
-        (cx, cy), frame_focal = self.frame.center_px, self.frame.focal_px
-        to_pixel = np.array([[frame_focal, 0.0, -cx], [0.0, -frame_focal, -cy], [0.0, 0.0, -1.0]])
-        return to_pixel @ self.turn.T @ to_ray
+        frame = self.frame
+        focal_px = frame.focal_px * self.pixels / self.size_px
+        return _homography(self.turn, self.pixels / 2.0, focal_px, *frame.center_px, frame.focal_px)
 
     def cut(self, image: Image, out: Image) -> Image:
         """Resample `image [H, W, 3]` uint8 of the frame into `out [S, S, 3]`; black beyond the frame's edges."""
@@ -124,16 +112,70 @@ def _turned(params: FaceParams, turn: Matrix) -> FaceParams:
     )
 
 
-_DIRECTIONS = np.random.default_rng(0).standard_normal((32, 3)).astype(np.float32)
-_DIRECTIONS /= np.linalg.norm(_DIRECTIONS, axis=1, keepdims=True)
-_FROM_DIRECTIONS = np.linalg.pinv(sh_basis(_DIRECTIONS).astype(np.float64))
-"""`[9, 32]` finds a light again from what it sheds in those directions: turned, bands 0 to 2 stay bands 0 to 2."""
-
-
 def turned_light(illumination: NDArray[np.float32], turn: Matrix) -> NDArray[np.float32]:
-    """Turn harmonics `[..., 9]` of a view frame to those of another one, to which `turn [3, 3]` leads."""
-    shed = illumination @ sh_basis(_DIRECTIONS @ turn.astype(np.float32)).T
-    return (shed @ _FROM_DIRECTIONS.T).astype(np.float32)
+    """Turn harmonics `[3, 9]` of a view frame to those of another one, to which `turn [3, 3]` leads."""
+    return _turn_light(np.ascontiguousarray(illumination, np.float32), turn)
+
+
+@numba.njit(cache=True)
+def _turn_light(illumination: NDArray[np.float32], turn: Matrix) -> NDArray[np.float32]:  # pragma: no cover - compiled
+    """Turn band 1 as a vector and band 2 as the symmetric matrix of its quadratic form; factors as in `sh_basis`."""
+    mixed, squared, difference = 1.09254843, 0.31539157, 0.54627422
+    out = np.empty_like(illumination)
+    form = np.empty((3, 3))
+    for channel in range(illumination.shape[0]):
+        light, turned = illumination[channel], out[channel]
+        turned[0] = light[0]
+        for row, slot in ((0, 3), (1, 1), (2, 2)):
+            turned[slot] = turn[row, 0] * light[3] + turn[row, 1] * light[1] + turn[row, 2] * light[2]
+        form[0, 0] = difference * light[8] - squared * light[6]
+        form[1, 1] = -difference * light[8] - squared * light[6]
+        form[2, 2] = 2.0 * squared * light[6]
+        form[0, 1] = form[1, 0] = mixed * light[4] / 2.0
+        form[1, 2] = form[2, 1] = mixed * light[5] / 2.0
+        form[0, 2] = form[2, 0] = mixed * light[7] / 2.0
+        moved = turn @ form @ turn.T
+        turned[4] = 2.0 * moved[0, 1] / mixed
+        turned[5] = 2.0 * moved[1, 2] / mixed
+        turned[7] = 2.0 * moved[0, 2] / mixed
+        turned[6] = moved[2, 2] / (2.0 * squared)
+        turned[8] = (moved[0, 0] - moved[1, 1]) / (2.0 * difference)
+    return out
+
+
+@numba.njit(cache=True)
+def _turn(x: float, y: float, angle: float) -> Matrix:  # pragma: no cover - compiled
+    """Give the rotation that brings the ray (x, y, -1) to -z on the shortest way, then turns by `angle`."""
+    length = np.sqrt(x * x + y * y + 1.0)
+    x, y, z = x / length, y / length, -1.0 / length
+    # Rodrigues' formula between two unit vectors.
+    mixed = -x * y / (1.0 - z)
+    straight = np.array([[1.0 - x * x / (1.0 - z), mixed, x], [mixed, 1.0 - y * y / (1.0 - z), y], [-x, -y, -z]])
+    cosine, sine = np.cos(angle), np.sin(angle)
+    return np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]]) @ straight
+
+
+@numba.njit(cache=True)
+def _homography(
+    turn: Matrix, half: float, focal: float, cx: float, cy: float, frame_focal: float
+) -> Matrix:  # pragma: no cover - compiled
+    """Lead from pixels of the crop along rays to pixels of the frame."""
+    to_ray = np.array([[1.0 / focal, 0.0, -half / focal], [0.0, -1.0 / focal, half / focal], [0.0, 0.0, -1.0]])
+    to_pixel = np.array([[frame_focal, 0.0, -cx], [0.0, -frame_focal, -cy], [0.0, 0.0, -1.0]])
+    return to_pixel @ turn.T @ to_ray
+
+
+@numba.njit(cache=True)
+def _place(
+    rotation: Matrix, translation: NDArray[np.float64]
+) -> tuple[tuple[float, float], float, float] | None:  # pragma: no cover - compiled
+    """Give the ray of a head's anchor, right and up at unit depth, its distance, and the head's tilt about that ray."""
+    anchor = translation + rotation @ _ANCHOR
+    if not anchor[2] < 0.0:
+        return None
+    x, y = anchor[0] / -anchor[2], anchor[1] / -anchor[2]
+    up = _turn(x, y, 0.0) @ np.ascontiguousarray(rotation[:, 1])
+    return (x, y), np.sqrt((anchor**2).sum()), np.arctan2(up[0], up[1])
 
 
 def _cut(image: Image, homography: Matrix, halvings: int, out: Image) -> None:

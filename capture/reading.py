@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -56,19 +57,28 @@ def read_values(values: Array, fields: dict[str, slice], crop: Crop) -> Reading:
     )
 
 
-def rotation_from_six(six: Array) -> NDArray[np.float64]:
+@numba.njit(cache=True)
+def rotation_from_six(six: Array) -> NDArray[np.float64]:  # pragma: no cover - compiled
     """Orthonormalise two columns `[6]` (x first) to a rotation matrix `[3, 3]` (Zhou et al. 2019, equation 15).
 
     Columns that say nothing, zero or parallel, give no turn about what they leave open.
     """
     x, y = six[:3].astype(np.float64), six[3:].astype(np.float64)
-    length = np.linalg.norm(x)
-    x = x / length if length > 1e-9 else np.array([1.0, 0.0, 0.0])
-    y = y - (x @ y) * x
-    length = np.linalg.norm(y)
+    length = np.sqrt((x * x).sum())
+    if length > 1e-9:
+        x = x / length
+    else:
+        x = np.array([1.0, 0.0, 0.0])
+    y = y - (x * y).sum() * x
+    length = np.sqrt((y * y).sum())
     if length <= 1e-9:
-        spare = np.eye(3)[np.argmin(np.abs(x))]
-        y = spare - (x @ spare) * x
-        length = np.linalg.norm(y)
+        y = np.zeros(3)
+        y[np.argmin(np.abs(x))] = 1.0
+        y = y - (x * y).sum() * x
+        length = np.sqrt((y * y).sum())
     y = y / length
-    return np.stack([x, y, np.cross(x, y)], 1)
+    matrix = np.empty((3, 3))
+    matrix[:, 0], matrix[:, 1] = x, y
+    for axis in range(3):
+        matrix[axis, 2] = x[(axis + 1) % 3] * y[(axis + 2) % 3] - x[(axis + 2) % 3] * y[(axis + 1) % 3]
+    return matrix

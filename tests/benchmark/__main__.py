@@ -19,6 +19,7 @@ from reenact.actor import Actor, ActorError
 from tests.benchmark.browser import describe, measure_browser
 from tests.benchmark.measurements import (
     Effort,
+    bare_mediapipe,
     measure_codecs,
     measure_generation,
     measure_growth,
@@ -27,6 +28,7 @@ from tests.benchmark.measurements import (
     read_clip,
 )
 from tests.benchmark.paired import Row, table
+from tests.benchmark.regression import measure_regression
 from tests.clips import clip_path
 from tests.conftest import find_chromium
 
@@ -87,6 +89,10 @@ def main() -> int:
     if frames:
         run("the live path", lambda: measure_live(actor, frames, effort))
         run("tracking", lambda: [measure_tracking(frames, effort)])
+        run(
+            "regression",
+            lambda: measure_regression(frames, bare_mediapipe(frames), rounds=effort.rounds, calls=effort.calls),
+        )
         run("codecs", lambda: measure_codecs(frames, actor.resolution, effort))
     for size in effort.sizes:
         run(f"generation at {size}", lambda size=size: [measure_generation(actor, size, effort)])  # type: ignore[misc]
