@@ -23,6 +23,7 @@ from capture.train_tracker.judge import align, judge
 from capture.train_tracker.pictures import COLUMNS
 from capture.train_tracker.reservoir import Reservoir
 from capture.train_tracker.supervision import NAMES, Supervision, Truth, rotation_angle, sight_angle
+from capture.train_tracker.trainer import TrackerTrainingConfig
 from capture.train_tracker.video_faces import in_crop
 from models.camera import Camera, rotation_matrix
 from models.face import FaceModel
@@ -87,8 +88,9 @@ def test_the_first_levels_explain_heads_beyond_the_bases(model: FaceModel, paint
     chosen = painted["confidence"] > 0.5
     known = {name: painted[name][chosen] for name in ("identity", "vertices", "reflectance", "albedo")}
     levels = first_levels(model, LevelsConfig(geometry=(12, 24), reflectance=(6, 12)), **known)
-    beyond = known["vertices"] - np.stack([model.neutral(row) for row in known["identity"]])
-    rest, before = beyond.reshape(len(beyond), -1), np.linalg.norm(beyond)
+    beyond: NDArray[np.float32] = known["vertices"] - np.stack([model.neutral(row) for row in known["identity"]])
+    rest: NDArray[np.float32] = beyond.reshape(len(beyond), -1)
+    before = np.linalg.norm(beyond)
     shares = []
     for basis in levels.geometry:
         flat = basis.reshape(len(basis), -1)
@@ -184,10 +186,8 @@ def test_a_run_learns_resumes_and_exports(
         while True:
             yield painted
 
-    recipe = command.TrackerTrainingConfig
-
     def small(**changes: Any) -> object:
-        return recipe(**changes, reservoir=48, first_faces=24)
+        return TrackerTrainingConfig(**changes, reservoir=48, first_faces=24)
 
     monkeypatch.setattr(command, "stream", painted_again)
     monkeypatch.setattr(command, "TEST_FACES", 32)
