@@ -35,6 +35,10 @@ LEAST_SHOWN = 0.4
 """Less of the face than this, of what looks towards the camera, is a negative."""
 SHARPEST = 1.6
 """Heads larger than 128 pixels by more than this are not blurred more: a better camera stands closer."""
+INNER_LIPS = [13, 14]
+"""Landmarks on the upper and the lower lip, where they meet."""
+PARTED_M = 0.0015
+"""Lips closer than this hide the teeth."""
 BEYOND_FRAME = 0.1
 """Share of crops that reach beyond their frame, where they are black."""
 DEPTH_TOLERANCE_M = 0.004
@@ -227,9 +231,11 @@ class SyntheticFaces:
         pixels, inverse = np.empty((len(view), 2), np.float32), np.empty(len(view), np.float32)
         _project(view, camera.focal_px, *camera.center_px, pixels, inverse)
         depth, face, weights = self._buffer(camera.height * samples, camera.width * samples)
+        lips = np.linalg.norm(np.subtract(*self._landmarks(view, INNER_LIPS)))
+        shown_count = len(scene.triangles) if lips > PARTED_M else scene.shut_count
         raster.draw(
-            pixels * np.float32(samples), inverse, scene.triangles, scene.materials, scene.uv, scene.atlas,
-            depth, face, weights,
+            pixels * np.float32(samples), inverse, scene.triangles[:shown_count], scene.materials, scene.uv,
+            scene.atlas, depth, face, weights,
         )  # fmt: skip
         if background is None:
             background = self.backdrop(rng, camera)
@@ -248,7 +254,7 @@ class SyntheticFaces:
             visible &= ~_under(mask, pixels[:count])
         facing = (vertex_facing(view[:count], scene.normals[:count]))[self._face] > 0.1
         shown = float(visible[self._face][facing].mean()) if facing.any() else 0.0
-        points = np.einsum("lk,lkd->ld", self._binding.barycentric, view[self._corners])
+        points = self._landmarks(view, slice(None))
         crop = self._webcam.shoot(rng, linear, number, scale=min(head_px / 128.0, SHARPEST))
         if camera.width == self.config.size and rng.random() < BEYOND_FRAME:
             crop = crop.copy()
@@ -260,7 +266,7 @@ class SyntheticFaces:
             vertices=scene.person.neutral,
             albedo=scene.person.albedo,
             visible=visible,
-            landmarks=camera.project(points.astype(np.float32)),
+            landmarks=camera.project(points),
             confidence=0.0 if negative or shown < LEAST_SHOWN else 1.0,
             metadata={
                 "hair": scene.person.hair.name if scene.person.hair else "",
@@ -269,6 +275,11 @@ class SyntheticFaces:
                 "negative": negative or ("covered" if shown < LEAST_SHOWN else ""),
             },
         )
+
+    def _landmarks(self, view: Array, landmarks: slice | list[int]) -> Array:
+        """Take landmarks `[N, 3]` out of the head's vertices in the view frame."""
+        corners = view[self._corners[landmarks]]
+        return np.asarray(np.einsum("lk,lkd->ld", self._binding.barycentric[landmarks], corners), np.float32)
 
     def _occluder(
         self, kind: str, negative: str, pixels: Array, head_px: float, irradiance: Array, scene: Scene,

@@ -13,9 +13,11 @@ from capture.synthetic.config import SyntheticConfig
 from models.build.skins import HAEMOGLOBIN, MELANIN, face_regions, smooth_noise
 from models.face import FaceModel
 from models.illumination import srgb_to_linear, vertex_normals
+from models.params import EXPRESSION_INDEX
 
 Array = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
+Indices = NDArray[np.int32]
 
 FIELDS = 192
 """Smooth random fields over the head that displacements are mixed from."""
@@ -53,6 +55,8 @@ class Person:
     hair: Mesh | None
     hair_vertices: Array
     """`[N, 3]` the hair on this head."""
+    hair_triangles: Indices
+    """`[G, 3]` its triangles, seen from outside."""
     hair_texture: Bytes | None
     hair_color: Array
     """`[3]` linear; tints the hair's texture."""
@@ -105,7 +109,16 @@ class People:
         calm = np.where(self._model.base_indices >= 0, self._model.rigidity, 0.0)
         for center in self._model.eye_centers(self._model.mean):
             calm = calm * (1.0 - 0.85 * np.exp(-((np.linalg.norm(mean - center, axis=1) / 0.019) ** 4)))
-        return np.asarray(np.concatenate(fields) * calm, np.float32)
+        # Lips part and meet with expressions alone.
+        lips = self._lips(mean)
+        return np.asarray(np.concatenate(fields) * calm * (1.0 - 0.75 * lips), np.float32)
+
+    def _lips(self, mean: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Weigh the lips `[V]`, by what the shapes that roll them move."""
+        rolls = [EXPRESSION_INDEX[name] for name in ("mouthRollUpper", "mouthRollLower")]
+        motion = np.linalg.norm(self._model.expression_basis[rolls], axis=2).sum(0)
+        middle = np.average(mean, 0, motion)
+        return np.asarray(np.exp(-((((mean - middle) / (0.032, 0.014, 0.03)) ** 2).sum(1) ** 2)))
 
     def _make_masks(self) -> tuple[Array, dict[str, Array]]:
         """Spread regions over the island `[4, 727, 394]`: lips, beard, lids, cheeks; and at the vertices."""
@@ -140,7 +153,8 @@ class People:
         reflectance = self._reflectance_of @ (albedo - model.reflectance_mean).ravel()
         hair = assets.hair[rng.integers(len(assets.hair))] if rng.random() < self._config.hair else None
         hair_vertices = carry(hair, neutral - model.mean) if hair else np.zeros((0, 3), np.float32)
-        if rng.random() < 0.5:  # partings on either side
+        mirrored = bool(rng.random() < 0.5)  # partings on either side
+        if mirrored:
             hair_vertices = hair_vertices * np.array([-1.0, 1.0, 1.0], np.float32)
         hair_vertices = _brushed_back(hair_vertices, rng.uniform(0.0, 0.28))
         lash = assets.lashes[rng.integers(len(assets.lashes))]
@@ -154,6 +168,7 @@ class People:
             eye=self._eye(rng),
             hair=hair,
             hair_vertices=hair_vertices,
+            hair_triangles=_turned_over(hair, mirrored),
             hair_texture=self._hair_texture(hair, rng) if hair else None,
             hair_color=hair_color,
             lash=lash,
@@ -210,7 +225,7 @@ class People:
         regions[3] = rng.normal(0.06, 0.12) * HAEMOGLOBIN
         brow = rng.integers(len(assets.brows))
         # Brows are darker than hair, and dyed hair has brows of a natural colour.
-        brow_color = np.clip(0.5 * hair_color + 0.5 * HAIR_COLORS[rng.integers(4)], 0.003, 0.09) ** (1 / 2.2) * 255.0
+        brow_color = np.clip(0.3 * hair_color + 0.7 * HAIR_COLORS[rng.integers(4)], 0.003, 0.07) ** (1 / 2.2) * 255.0
         brow_share = rng.uniform(0.6, 2.2)
         output = np.zeros((*SKIN_SHAPE, 3), np.uint8)
         grain = rng.integers(0, 256, 4096).astype(np.uint8)
@@ -305,6 +320,13 @@ def _hair_color(rng: np.random.Generator) -> Array:
         return rng.uniform(0.02, 0.6, 3).astype(np.float32)
     color = HAIR_COLORS[rng.choice(len(HAIR_COLORS), p=HAIR_SHARES)]
     return np.asarray(color * np.exp(rng.normal(0.0, 0.2) + rng.normal(0.0, 0.06, 3)), np.float32)
+
+
+def _turned_over(hair: Mesh | None, mirrored: bool) -> Indices:
+    """Give the triangles of a style; in a mirror they turn the other way round."""
+    if hair is None:
+        return np.zeros((0, 3), np.int32)
+    return np.ascontiguousarray(hair.triangles[:, ::-1] if mirrored else hair.triangles)
 
 
 def _brushed_back(vertices: Array, angle_rad: float) -> Array:

@@ -25,7 +25,7 @@ for (_material, _shape), _offset in zip(TEXTURE_SHAPES.items(), _offsets, strict
     TABLE[_material] = (_offset, *_shape)
 
 IS_THIN = np.zeros(8, np.bool_)
-IS_THIN[[HAIR, LASH, LENS, CLOTH]] = True
+IS_THIN[[LASH, LENS, CLOTH]] = True
 """Materials seen from both sides."""
 HAS_HOLES = np.zeros(8, np.bool_)
 HAS_HOLES[[HAIR, LASH, LENS]] = True

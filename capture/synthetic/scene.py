@@ -22,7 +22,7 @@ NECK_PIVOT = np.array([0.0, -0.10, -0.01], np.float32)
 """About where a head turns on its neck."""
 LASH_TURN_RAD = 0.75
 """How far the upper lashes sink as the lid shuts."""
-TEETH_BACK_M = np.array([0.0, 0.0, -0.0022], np.float32)
+TEETH_BACK_M = np.array([0.0, 0.0, -0.004], np.float32)
 _JAW = [EXPRESSION_INDEX[name] for name in ("jawOpen", "jawForward", "jawLeft", "jawRight")]
 _BLINKS = EXPRESSION_INDEX["eyeBlinkLeft"], EXPRESSION_INDEX["eyeBlinkRight"]
 
@@ -58,17 +58,20 @@ class Scene:
         self.lash = slice(self.teeth.stop, self.teeth.stop + len(person.lash.vertices))
         hair_count = len(person.hair_vertices)
         self.hair = slice(self.lash.stop, self.lash.stop + hair_count)
-        meshes = [(assets.teeth, raster.TEETH, self.teeth), (person.lash, raster.LASH, self.lash)]
+        meshes = [(person.lash, person.lash.triangles, raster.LASH, self.lash)]
         if person.hair is not None:
-            meshes.append((person.hair, raster.HAIR, self.hair))
-        for mesh, material, where in meshes:
-            parts.append(
-                (mesh.triangles + where.start, np.full(len(mesh.triangles), material), mesh.uv[mesh.triangles])
-            )
+            meshes.append((person.hair, person.hair_triangles, raster.HAIR, self.hair))
+        meshes.append((assets.teeth, assets.teeth.triangles, raster.TEETH, self.teeth))
+        for mesh, triangles, material, where in meshes[:-1]:
+            parts.append((triangles + where.start, np.full(len(triangles), material), mesh.uv[triangles]))
         end = self.hair.stop
         for piece, material in [*rigid, (trunk, raster.CLOTH)]:
             parts.append((piece.triangles + end, np.full(len(piece.triangles), material), piece.uv[piece.triangles]))
             end += len(piece.vertices)
+        # The teeth come last, to be left out behind shut lips.
+        mesh, triangles, material, where = meshes[-1]
+        parts.append((triangles + where.start, np.full(len(triangles), material), mesh.uv[triangles]))
+        self.shut_count = sum(len(part[0]) for part in parts[:-1])
         self.triangles = np.ascontiguousarray(np.concatenate([part[0] for part in parts]), np.int32)
         self.materials = np.concatenate([part[1] for part in parts]).astype(np.uint8)
         self.uv = np.ascontiguousarray(np.concatenate([part[2] for part in parts]), np.float32)
