@@ -45,6 +45,32 @@ def texture(atlas: Bytes, material: int) -> Bytes:
     return atlas[start : start + height * width * 4].reshape(height, width, 4)
 
 
+@numba.njit(inline="always")
+def _narrow(
+    row: np.float32, step: np.float32, over: np.float32, low: np.float32, high: np.float32
+) -> tuple[np.float32, np.float32]:  # pragma: no cover - compiled
+    """Narrow a span to where a weight, `row` at its start and rising by `step`, is not negative; `over` is 1 / step."""
+    if step > 0.0:
+        low = max(low, -row * over)
+    elif step < 0.0:
+        high = min(high, -row * over)
+    elif row < 0.0:
+        high = np.float32(-1.0)
+    return low, high
+
+
+@numba.njit(inline="always")
+def _alpha(
+    atlas: Bytes, material: int, uv: Array, wa: np.float32, wb: np.float32, wc: np.float32
+) -> np.float32:  # pragma: no cover - compiled
+    """Look up the opacity at weights of a triangle whose corners lie at `uv [3, 2]`."""
+    rows, columns = TABLE[material, 1], TABLE[material, 2]
+    column = int((wa * uv[0, 0] + wb * uv[1, 0] + wc * uv[2, 0]) * columns)
+    row = int((wa * uv[0, 1] + wb * uv[1, 1] + wc * uv[2, 1]) * rows)
+    column, row = min(max(column, 0), columns - 1), min(max(row, 0), rows - 1)
+    return np.float32(atlas[TABLE[material, 0] + (row * columns + column) * 4 + 3] * np.float32(1 / 255))
+
+
 @numba.njit(cache=True, fastmath={"contract", "arcp", "nsz"}, error_model="numpy", boundscheck=False)
 def draw(
     pixels: Array,
@@ -65,7 +91,7 @@ def draw(
     height, width = depth.shape
     depth[:] = 0.0
     face[:] = -1
-    zero, one = np.float32(0.0), np.float32(1.0)
+    zero, one, half = np.float32(0.0), np.float32(1.0), np.float32(0.5)
     for f in range(triangles.shape[0]):
         a, b, c = triangles[f, 0], triangles[f, 1], triangles[f, 2]
         ia, ib, ic = inverse_depth[a], inverse_depth[b], inverse_depth[c]
@@ -88,32 +114,34 @@ def draw(
         holes = HAS_HOLES[material]
         scale = one / area
         step_a, step_b = (by - cy) * scale, (cy - ay) * scale
+        down_a, down_b = (cx - bx) * scale, (ax - cx) * scale
+        step_c = -step_a - step_b
+        px, py = left + half, top + half
+        first_a = ((bx - px) * (cy - py) - (by - py) * (cx - px)) * scale
+        first_b = ((cx - px) * (ay - py) - (cy - py) * (ax - px)) * scale
+        # Each row's span is where none of the three weights is negative: no sample outside it is looked at.
+        over_a = one / step_a if step_a != zero else zero
+        over_b = one / step_b if step_b != zero else zero
+        over_c = one / step_c if step_c != zero else zero
         for y in range(top, bottom + 1):
-            py, px = np.float32(y + 0.5), np.float32(left + 0.5)
-            wa = ((bx - px) * (cy - py) - (by - py) * (cx - px)) * scale - step_a
-            wb = ((cx - px) * (ay - py) - (cy - py) * (ax - px)) * scale - step_b
-            was_inside = False
-            for x in range(left, right + 1):
-                wa += step_a
-                wb += step_b
+            down = np.float32(y - top)
+            row_a, row_b = first_a + down * down_a, first_b + down * down_b
+            row_c = one - row_a - row_b
+            low, high = zero, np.float32(right - left)
+            low, high = _narrow(row_a, step_a, over_a, low, high)
+            low, high = _narrow(row_b, step_b, over_b, low, high)
+            low, high = _narrow(row_c, step_c, over_c, low, high)
+            for k in range(int(np.ceil(low)), int(np.floor(high)) + 1):
+                x = left + k
+                wa = row_a + np.float32(k) * step_a
+                wb = row_b + np.float32(k) * step_b
                 wc = one - wa - wb
-                if min(wa, wb, wc) < zero:
-                    if was_inside:
-                        break
-                    continue
-                was_inside = True
                 inverse = wa * ia + wb * ib + wc * ic
                 if inverse > depth[y, x]:
                     pa, pb = wa * ia / inverse, wb * ib / inverse
                     if holes:
-                        pc = one - pa - pb
-                        rows, columns = TABLE[material, 1], TABLE[material, 2]
-                        column = int((pa * uv[f, 0, 0] + pb * uv[f, 1, 0] + pc * uv[f, 2, 0]) * columns)
-                        row = int((pa * uv[f, 0, 1] + pb * uv[f, 1, 1] + pc * uv[f, 2, 1]) * rows)
-                        column, row = min(max(column, 0), columns - 1), min(max(row, 0), rows - 1)
-                        alpha = atlas[TABLE[material, 0] + (row * columns + column) * 4 + 3] * np.float32(1 / 255)
-                        threshold = DITHER[(y + f) & 3, (x + (f >> 2)) & 3]
-                        if alpha < threshold:
+                        alpha = _alpha(atlas, material, uv[f], pa, pb, one - pa - pb)
+                        if alpha < DITHER[(y + f) & 3, (x + (f >> 2)) & 3]:
                             continue
                     depth[y, x] = inverse
                     face[y, x] = f
