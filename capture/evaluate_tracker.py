@@ -222,7 +222,7 @@ def compare(report: dict[str, Any]) -> Comparison:
     other["frame_ms"] = speed["landmarks: frame to parameters"]["median_ms"]
     slack = {
         "frame_ms": 1.0, "rotation_deg": 1.1, "gaze_deg": 1.1, "expression": 1.1, "reprojection_percent": 1.25,
-        "jitter_percent": 1.1, "recovery_hand_ms": 1.1, "recovery_absence_ms": 1.1,
+        "jitter_percent": 1.1, "frozen_percent": 1.1, "recovery_hand_ms": 1.1, "recovery_absence_ms": 1.1,
     }  # fmt: skip
     worse = [
         name for name, factor in slack.items()

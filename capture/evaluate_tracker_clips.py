@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from capture.binding import LandmarkBinding
 from capture.evaluate_tracker_sequences import EYES, LiveTracker
+from capture.follow import RIGID
 from capture.landmarks import LandmarkDetector
 from capture.mesh import Mesh
 from capture.synthetic.occluders import cover, parts_of
@@ -26,10 +27,12 @@ Array = NDArray[np.float64]
 Image = NDArray[np.uint8]
 
 MAX_FRAMES = 300
-STILL_SHARE = 0.02
-"""A stretch is still where landmarks, averaged over time, move less than this share of the eye distance."""
+STILL_SHARE = 0.03
+"""A head is still where its rigid landmarks, averaged over time, move less than this share of the eye distance."""
 STILL_FRAMES = 4
 """Frames before and after, between which they are compared."""
+FROZEN_FRAMES, NOISE_CODES = 40, 3.0
+"""Copies of one frame, each with noise of its own of this deviation: how a webcam shows what does not move."""
 HIDDEN_S, LEAD_S, AFTER_S = 0.8, 1.5, 1.5
 """How long the face is hidden, and what is seen before and after."""
 RECOVERED_SHARE = 0.06
@@ -79,8 +82,9 @@ def read_clip(path: Path, max_frames: int = MAX_FRAMES) -> Clip:
 def follow(clip: Clip, tracker: LiveTracker, mesh: Mesh, frames: list[Image] | None = None) -> Array:
     """Run a tracker over a clip, or other `frames` at its times: its face as landmarks `[T, 478, 2]`, NaN without."""
     tracker.reset()
-    points = np.full((len(clip.frames), 478, 2), np.nan)
-    for k, image in enumerate(frames or clip.frames):
+    chosen = frames or clip.frames
+    points = np.full((len(chosen), 478, 2), np.nan)
+    for k, image in enumerate(chosen):
         track = tracker.process(image, clip.time_s[k], clip.camera)
         if track.state == "tracked":
             points[k] = mesh.project(track.params, clip.camera)
@@ -94,13 +98,21 @@ def measure_clip(
 
     `reprojection_percent`, its 95th percentile and `jitter_percent` are in percent of the eye distance, `recovery_*_ms`
     are the times after a hand before the face and after an absence; `tracked` is the share of frames with a face.
+    `jitter_percent` is that of the rigid landmarks where the head is still, `frozen_percent` that of all landmarks on
+    one frame repeated with fresh noise.
     """
     mesh = Mesh(model, LandmarkBinding.load())
     still = still_frames(clip.ruler, clip.unit_px)
     result = {"MediaPipe": {
         "tracked": float(np.isfinite(clip.ruler[:, 0, 0]).mean()), "reprojection_percent": 0.0,
-        "jitter_percent": 100 * jitter(clip.ruler, still) / clip.unit_px, "still_frames": float(still.sum()),
+        "jitter_percent": 100 * jitter(clip.ruler[:, RIGID], still) / clip.unit_px, "still_frames": float(still.sum()),
     }}  # fmt: skip
+    frozen = frozen_frames(clip)
+    settled = np.arange(FROZEN_FRAMES) >= FROZEN_FRAMES // 4
+    with LandmarkDetector() as detector:
+        found = [detector.detect(image) for image in frozen]
+    seen = np.array([np.full((478, 2), np.nan) if one is None else one.points_px for one in found])
+    result["MediaPipe"]["frozen_percent"] = 100 * jitter(seen, settled) / clip.unit_px
     for name, tracker in trackers.items():
         points = follow(clip, tracker, mesh)
         off = 100 * np.linalg.norm(points - clip.ruler, axis=2).mean(1) / clip.unit_px
@@ -108,8 +120,9 @@ def measure_clip(
             "tracked": float(np.isfinite(points[:, 0, 0]).mean()),
             "reprojection_percent": _mean(off),
             "reprojection_p95_percent": float(np.nanpercentile(off, 95)) if np.isfinite(off).any() else np.nan,
-            "jitter_percent": 100 * jitter(points, still) / clip.unit_px,
+            "jitter_percent": 100 * jitter(points[:, RIGID], still) / clip.unit_px,
             "still_frames": float(still.sum()),
+            "frozen_percent": 100 * jitter(follow(clip, tracker, mesh, frozen), settled) / clip.unit_px,
         }
         on_run()
         for kind, hide in (("hand", hide_by_hand), ("absence", leave_and_return)):
@@ -122,8 +135,9 @@ def measure_clip(
 
 
 def still_frames(ruler: Array, unit_px: float) -> NDArray[np.bool_]:
-    """Mark the frames `[T]` in which nothing moves but the noise: neither head nor features."""
+    """Mark the frames `[T]` of landmarks `[T, 478, 2]` in which the head does not move, whatever the face does."""
     width = 2 * STILL_FRAMES + 1
+    ruler = ruler[:, RIGID]
     still = np.zeros(len(ruler), bool)
     for k in range(width, len(ruler) - width):
         before, after = ruler[k - width : k].mean(0), ruler[k + 1 : k + 1 + width].mean(0)
@@ -140,6 +154,17 @@ def jitter(points: Array, still: NDArray[np.bool_]) -> float:
     second = points[2:] - 2 * points[1:-1] + points[:-2]
     chosen = second[still[1:-1] & np.isfinite(second).all((1, 2))]
     return float(np.sqrt((chosen**2).sum(-1).mean() / 6.0)) if len(chosen) else float("nan")
+
+
+def frozen_frames(clip: Clip) -> list[Image]:
+    """Repeat one frame with a face, with noise of its own each time."""
+    number = int(np.flatnonzero(np.isfinite(clip.ruler[:, 0, 0]))[0])
+    rng = np.random.default_rng(0)
+    still = clip.frames[number].astype(np.float32)
+    return [
+        np.clip(still + rng.normal(0.0, NOISE_CODES, still.shape), 0, 255).astype(np.uint8)
+        for _ in range(FROZEN_FRAMES)
+    ]
 
 
 def hide_by_hand(clip: Clip) -> tuple[list[Image], int]:

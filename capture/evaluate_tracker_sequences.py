@@ -109,8 +109,9 @@ def compare_on_sequences(
                 for name, tracker in trackers.items():
                     track = tracker.process(shot.crop, k / FPS, camera)
                     if k >= SETTLING_FRAMES:
-                        points = mesh.project(track.params, camera)
-                        rows[name].append(errors(track, shot.params) | _apart(points, truth, unit))
+                        rows[name].append(errors(track, shot.params))
+                        if track.state == "tracked":
+                            rows[name][-1] |= _apart(mesh.project(track.params, camera), truth, unit)
                 if k >= SETTLING_FRAMES:
                     seen = found is not None
                     row = _apart(found.points_px, truth, unit) if found is not None else {}
