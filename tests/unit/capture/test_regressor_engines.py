@@ -6,16 +6,20 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from capture import regressor_engines
+from capture.quantization import measure_ranges, ranges_path, save_ranges
 from capture.regressor_engines import (
     ENGINES,
     TOLERANCE,
     RegressorEngineError,
     TorchRegressor,
+    converted,
     disagreement,
     make_regressor_engine,
 )
+from models import regressor as regressor_module
 from models.regressor import FaceRegressor, RegressorConfig
 
 SMALL = RegressorConfig(
@@ -83,6 +87,8 @@ def test_auto_takes_the_fastest_that_agrees(regressor: FaceRegressor, monkeypatc
             self.is_closed = True
 
     made: list[Engine] = []
+    times = {"fp32": 1.0, "int8": 0.9}
+    monkeypatch.setattr(regressor_engines, "time_regressors", lambda engines, _: [times[e.precision] for e in engines])
 
     def make(regressor: FaceRegressor, name: str, precision: str, threads: int) -> Engine:
         if (name, precision) == ("openvino", "fp32"):
@@ -95,7 +101,40 @@ def test_auto_takes_the_fastest_that_agrees(regressor: FaceRegressor, monkeypatc
     assert (selection.engine.name, selection.engine.precision) == ("torch", "fp32")
     assert "not here" in selection.reason
     assert "bf16 not: differs" in selection.reason
-    assert [engine.is_closed for engine in made] == [True, False]
+    # int8 was a little faster, which is not worth what it loses.
+    assert [(engine.precision, engine.is_closed) for engine in made] == [
+        ("int8", True),
+        ("bf16", True),
+        ("fp32", False),
+    ]
+    times["int8"] = 0.8
+    assert make_regressor_engine(regressor).engine.precision == "int8"
+
+
+@pytest.mark.openvino
+def test_int8_holds_what_its_ranges_were_measured_for(
+    regressor: FaceRegressor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(regressor_module, "DEFAULT_PATH", tmp_path / "regressor.safetensors")
+    with pytest.raises(RegressorEngineError, match="nobody measured"):
+        make_regressor_engine(regressor, "openvino", "int8")
+    ranges = measure_ranges(converted(regressor), [crop(seed) for seed in range(4)])
+    assert len(ranges) == sum(isinstance(module, nn.Conv2d | nn.Linear) for module in regressor.modules())
+    assert next(iter(ranges.values())) == pytest.approx((-2.0, 2.0), abs=0.05)  # what the first layer is fed
+    save_ranges(regressor, ranges)
+    engine = make_regressor_engine(regressor, "openvino", "int8").engine
+    reference = TorchRegressor(regressor)
+    errors = [(engine.run(crop(9)) - reference.run(crop(9))) / regressor.scale.numpy()]
+    assert 1e-6 < np.sqrt(np.mean(np.square(errors))) < TOLERANCE
+    engine.close()
+    other = FaceRegressor(SMALL).eval()
+    with pytest.raises(RegressorEngineError, match="other weights"):
+        make_regressor_engine(other, "openvino", "int8")
+    ranges_path().write_text("{}", encoding="utf-8")
+    with pytest.raises(RegressorEngineError, match="cannot be read"):
+        make_regressor_engine(regressor, "openvino", "int8")
+    with pytest.raises(RegressorEngineError, match="not in int8"):
+        make_regressor_engine(regressor, "torch", "int8")
 
 
 def test_unknown_and_impossible_engines_are_refused(regressor: FaceRegressor) -> None:
