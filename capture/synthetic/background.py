@@ -13,7 +13,7 @@ Bytes = NDArray[np.uint8]
 
 BANK_SIZE = 192
 """Width and height of the pictures in the bank."""
-CUTS_PER_PICTURE = 24
+CUTS_PER_PICTURE = 64
 
 
 class Backgrounds:

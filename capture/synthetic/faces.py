@@ -227,7 +227,7 @@ class SyntheticFaces:
         if len(light.directions):
             middle = view[self._face].mean(0)
             lit = self._shadows.lit(view, scene.casting, light.directions[0], middle)
-        irradiance, reflection = scene.light(params, light, lit)
+        surface = scene.light(params, light, lit)
         pixels, inverse = np.empty((len(view), 2), np.float32), np.empty(len(view), np.float32)
         _project(view, camera.focal_px, *camera.center_px, pixels, inverse)
         depth, face, weights = self._buffer(camera.height * samples, camera.width * samples)
@@ -242,14 +242,14 @@ class SyntheticFaces:
         linear = np.empty((camera.height, camera.width, 3), np.float32)
         head_px = camera.focal_px * HEAD_M / max(float(np.linalg.norm(params.translation)), 0.05)
         raster.shade(
-            face, weights, scene.triangles, scene.materials, scene.uv, scene.atlas, scene.tint, irradiance, reflection,
-            scene.person.eye, scene.eye_frames(params), _glints(light, rng), samples, head_px > 180.0, background,
+            face, weights, scene.triangles, scene.materials, scene.uv, scene.atlas, surface, scene.person.eye,
+            scene.eye_frames(params), _glints(light, rng), samples, head_px > 180.0, background,
             linear,
         )  # fmt: skip
         count = len(self.model.mean)
         visible = _seen(view[:count], pixels[:count], depth, samples)
         if occluder:
-            parts = self._occluder(occluder, negative, pixels, head_px, irradiance, scene, rng)
+            parts = self._occluder(occluder, negative, pixels, head_px, surface[:, :3], scene, rng)
             mask = cover(linear, parts, rng.normal(0, 1, 2).astype(np.float32))
             visible &= ~_under(mask, pixels[:count])
         facing = (vertex_facing(view[:count], scene.normals[:count]))[self._face] > 0.1

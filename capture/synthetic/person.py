@@ -47,7 +47,7 @@ class Person:
     albedo: Array
     """`[V, 3]` linear albedo at the vertices, brows, beard and make-up included."""
     skin: Bytes
-    """`[727, 394, 3]` texture of the head's island, sRGB."""
+    """`[727, 394, 4]` texture of the head's island, sRGB; the fourth channel means nothing."""
     iris: Bytes
     """`[96, 96, 3]`"""
     eye: Array
@@ -203,7 +203,7 @@ class People:
     def _skin(self, rng: np.random.Generator, hair_color: Array) -> tuple[Bytes, Array]:
         """Mix two skins and vary pigment, blood, lips, beard, lids, cheeks and brows.
 
-        Gives the island `[727, 394, 3]` and colours at the vertices `[V, 3]`, linear, for what lies outside it.
+        Gives the island `[727, 394, 4]` and colours at the vertices `[V, 3]`, linear, for what lies outside it.
         """
         assets = self._assets
         one, other = rng.integers(len(assets.skins), size=2)
@@ -227,7 +227,7 @@ class People:
         # Brows are darker than hair, and dyed hair has brows of a natural colour.
         brow_color = np.clip(0.3 * hair_color + 0.7 * HAIR_COLORS[rng.integers(4)], 0.003, 0.07) ** (1 / 2.2) * 255.0
         brow_share = rng.uniform(0.6, 2.2)
-        output = np.zeros((*SKIN_SHAPE, 3), np.uint8)
+        output = np.zeros((*SKIN_SHAPE, 4), np.uint8)
         grain = rng.integers(0, 256, 4096).astype(np.uint8)
         # sRGB codes are about the 2.2th root of linear light.
         gains = np.exp(-np.tensordot(base[:, None, None] + grid, per_unit, (0, 0)))
@@ -248,7 +248,7 @@ class People:
         height, width = SKIN_SHAPE
         column = np.clip((self._uv[inside, 0] * width).astype(int), 1, width - 2)
         row = np.clip((self._uv[inside, 1] * height).astype(int), 1, height - 2)
-        around = [skin[row + dy, column + dx] for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+        around = [skin[row + dy, column + dx, :3] for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
         albedo[inside] = srgb_to_linear(np.mean(around, 0, dtype=np.float32) / 255.0)
         albedo[self._tongue] = model.reflectance_mean[self._tongue]
         return albedo.astype(np.float32)

@@ -157,9 +157,7 @@ def shade(
     materials: Bytes,
     uv: Array,
     atlas: Bytes,
-    tint: Array,
-    light: Array,
-    gloss: Array,
+    surface: Array,
     eyes: Array,
     eye_frames: Array,
     glints: Array,
@@ -170,7 +168,7 @@ def shade(
 ) -> None:  # pragma: no cover - compiled
     """Colour `samples` x `samples` of the visibility buffer into each pixel of `output [H, W, 3]`, linear light.
 
-    `tint`, `light`, `gloss` are `[V, 3]`: colour (or place on the unit eyeball), irradiance over pi, reflections.
+    `surface [V, 9]` holds irradiance over pi, reflections, and colour (or place on the unit eyeball).
     `eyes [8]`: radius of the iris and of the pupil (sines), colour of the whites, redness, darkness under the lids,
     softness. `eye_frames [2, 3, 3]` turn the unit eyeballs into the view frame, `glints [L, 8]` are half vectors,
     colours, cosine of their size and strength. With `is_smooth` textures are interpolated: for heads so large that
@@ -193,9 +191,9 @@ def shade(
                 wa, wb = weights[y, x, 0], weights[y, x, 1]
                 wc = np.float32(1.0) - wa - wb
                 material = materials[f]
-                lr = wa * light[a, 0] + wb * light[b, 0] + wc * light[c, 0]
-                lg = wa * light[a, 1] + wb * light[b, 1] + wc * light[c, 1]
-                lb = wa * light[a, 2] + wb * light[b, 2] + wc * light[c, 2]
+                lr = wa * surface[a, 0] + wb * surface[b, 0] + wc * surface[c, 0]
+                lg = wa * surface[a, 1] + wb * surface[b, 1] + wc * surface[c, 1]
+                lb = wa * surface[a, 2] + wb * surface[b, 2] + wc * surface[c, 2]
                 if material == SKIN:
                     u = (wa * uv[f, 0, 0] + wb * uv[f, 1, 0] + wc * uv[f, 2, 0]) * columns_of_skin
                     v = (wa * uv[f, 0, 1] + wb * uv[f, 1, 1] + wc * uv[f, 2, 1]) * rows_of_skin
@@ -204,15 +202,15 @@ def shade(
                     else:
                         start = (min(int(v), rows_of_skin - 1) * columns_of_skin + min(int(u), columns_of_skin - 1)) * 4
                         tr, tg, tb = TO_LINEAR[atlas[start]], TO_LINEAR[atlas[start + 1]], TO_LINEAR[atlas[start + 2]]
-                    red += tr * lr + wa * gloss[a, 0] + wb * gloss[b, 0] + wc * gloss[c, 0]
-                    green += tg * lg + wa * gloss[a, 1] + wb * gloss[b, 1] + wc * gloss[c, 1]
-                    blue += tb * lb + wa * gloss[a, 2] + wb * gloss[b, 2] + wc * gloss[c, 2]
+                    red += tr * lr + wa * surface[a, 3] + wb * surface[b, 3] + wc * surface[c, 3]
+                    green += tg * lg + wa * surface[a, 4] + wb * surface[b, 4] + wc * surface[c, 4]
+                    blue += tb * lb + wa * surface[a, 5] + wb * surface[b, 5] + wc * surface[c, 5]
                     continue
-                tr = wa * tint[a, 0] + wb * tint[b, 0] + wc * tint[c, 0]
-                tg = wa * tint[a, 1] + wb * tint[b, 1] + wc * tint[c, 1]
-                tb = wa * tint[a, 2] + wb * tint[b, 2] + wc * tint[c, 2]
+                tr = wa * surface[a, 6] + wb * surface[b, 6] + wc * surface[c, 6]
+                tg = wa * surface[a, 7] + wb * surface[b, 7] + wc * surface[c, 7]
+                tb = wa * surface[a, 8] + wb * surface[b, 8] + wc * surface[c, 8]
                 if material == EYE:
-                    r, g, b_ = _eye(tr, tg, tb, lr, lg, lb, gloss[a, 0] > 0.5, atlas, eyes, eye_frames, glints)
+                    r, g, b_ = _eye(tr, tg, tb, lr, lg, lb, surface[a, 3] > 0.5, atlas, eyes, eye_frames, glints)
                     red, green, blue = red + r, green + g, blue + b_
                     continue
                 if material != PLAIN:
@@ -229,9 +227,9 @@ def shade(
                         start = TABLE[material, 0] + (row * columns + column) * 4
                         cr, cg, cb = TO_LINEAR[atlas[start]], TO_LINEAR[atlas[start + 1]], TO_LINEAR[atlas[start + 2]]
                     tr, tg, tb = tr * cr, tg * cg, tb * cb
-                red += tr * lr + wa * gloss[a, 0] + wb * gloss[b, 0] + wc * gloss[c, 0]
-                green += tg * lg + wa * gloss[a, 1] + wb * gloss[b, 1] + wc * gloss[c, 1]
-                blue += tb * lb + wa * gloss[a, 2] + wb * gloss[b, 2] + wc * gloss[c, 2]
+                red += tr * lr + wa * surface[a, 3] + wb * surface[b, 3] + wc * surface[c, 3]
+                green += tg * lg + wa * surface[a, 4] + wb * surface[b, 4] + wc * surface[c, 4]
+                blue += tb * lb + wa * surface[a, 5] + wb * surface[b, 5] + wc * surface[c, 5]
             output[i, j, 0] = red * share + open_share * background[i, j, 0]
             output[i, j, 1] = green * share + open_share * background[i, j, 1]
             output[i, j, 2] = blue * share + open_share * background[i, j, 2]

@@ -88,7 +88,7 @@ class Scene:
     def _fill_atlas(self, rng: np.random.Generator) -> None:
         person, assets = self.person, self._assets
         self.atlas = np.full(raster.ATLAS_BYTES, 255, np.uint8)
-        raster.texture(self.atlas, raster.SKIN)[..., :3] = person.skin
+        raster.texture(self.atlas, raster.SKIN)[:] = person.skin
         raster.texture(self.atlas, raster.EYE)[..., :3] = person.iris
         assert assets.teeth.texture is not None
         assert person.lash.texture is not None
@@ -102,7 +102,9 @@ class Scene:
     def _paint(self, frame_color: Array, rigid: list[tuple[Piece, int]]) -> None:
         """Give every vertex its colour, its share of open sky and its gloss."""
         model, person, count = self._model, self.person, len(self.vertices)
-        self.tint = np.ones((count, 3), np.float32)
+        self.surface = np.zeros((count, 9), np.float32)
+        self.tint = self.surface[:, 6:]
+        self.tint[:] = 1.0
         self.tint[: self._count] = person.albedo
         for start, stop in model.eye_ranges:
             ball = model.mean[start:stop] - model.mean[stop - 24 : stop].mean(0)
@@ -170,8 +172,11 @@ class Scene:
         x, y, z = person.lash_shift.T
         return np.asarray(roots + np.stack([x, y * cosine - z * sine, y * sine + z * cosine], -1), np.float32)
 
-    def light(self, params: FaceParams, light: Light, shadow: Array | None) -> tuple[Array, Array]:
-        """Light every vertex: irradiance over pi and reflections, `[N, 3]` each. `shadow [N]` dims the first lamp."""
+    def light(self, params: FaceParams, light: Light, shadow: Array | None) -> Array:
+        """Light every vertex: irradiance over pi, reflections and colour, `[N, 9]`. `shadow [N]` dims the first lamp.
+
+        The result is the scene's own memory, valid until the next call.
+        """
         opening = float(params.expression[EXPRESSION_INDEX["jawOpen"]])
         inside = self._open.copy()
         inside[: self._count][self._is_inside] = np.maximum(
@@ -184,8 +189,7 @@ class Scene:
             inside[start:stop] = np.clip(
                 0.95 - 0.75 * np.maximum(local[:, 1] - 0.12, 0) - 0.25 * np.abs(local[:, 0]), 0.2, 1
             )
-        irradiance = np.empty_like(self.vertices)
-        reflection = np.empty_like(self.vertices)
+        irradiance, reflection = self.surface[:, :3], self.surface[:, 3:6]
         lit = np.ones(len(self.vertices), np.float32) if shadow is None else shadow
         _light(
             self.vertices, self.normals, inside, self._gloss, np.float32(self.person.shine), light.ambient,
@@ -196,7 +200,7 @@ class Scene:
         reflection[self._is_right_eye] = 1.0
         for start, stop in self._model.eye_ranges[:1]:
             reflection[start:stop] = 0.0
-        return irradiance, reflection
+        return self.surface
 
     def eye_frames(self, params: FaceParams) -> Array:
         """Give the rotations `[2, 3, 3]` from the unit eyeballs to the view frame."""
