@@ -210,6 +210,10 @@ class RegressorSelection:
     reason: str
 
 
+_fastest: dict[tuple[str, tuple[tuple[str, Precision], ...], int], tuple[str, Precision, str]] = {}
+"""Engine, precision and reason chosen before in this process: every session would choose the same."""
+
+
 def make_regressor_engine(
     regressor: FaceRegressor, name: str = "auto", precision: str = "auto", threads: int = 1
 ) -> RegressorSelection:
@@ -240,6 +244,10 @@ def _make(regressor: FaceRegressor, name: str, precision: Precision, threads: in
 def _make_fastest(
     regressor: FaceRegressor, wanted: Sequence[tuple[str, Precision]], threads: int
 ) -> RegressorSelection:
+    key = (weights_hash(regressor), tuple(wanted), threads)
+    if key in _fastest:
+        name, precision, reason = _fastest[key]
+        return RegressorSelection(_make(regressor, name, precision, threads), reason)
     engines: list[RegressorEngine] = []
     notes = []
     for name, precision in wanted:
@@ -265,6 +273,8 @@ def _make_fastest(
             other.close()
     reason = f"fastest here for its accuracy: {', '.join(notes)}"
     logger.info("regressor on %s %s (%s)", engine.name, engine.precision, reason)
+    chosen = next(pair for pair in wanted if pair == (engine.name, engine.precision))
+    _fastest[key] = (*chosen, reason)
     return RegressorSelection(engine, reason)
 
 

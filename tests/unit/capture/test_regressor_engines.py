@@ -31,6 +31,7 @@ SMALL = RegressorConfig(
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(regressor_engines, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(regressor_engines, "_fastest", {})
     return tmp_path
 
 
@@ -107,6 +108,9 @@ def test_auto_takes_the_fastest_that_agrees(regressor: FaceRegressor, monkeypatc
         ("bf16", True),
         ("fp32", False),
     ]
+    again = make_regressor_engine(regressor)
+    assert (again.engine.precision, again.reason, len(made)) == ("fp32", selection.reason, 4)  # not timed again
+    regressor_engines._fastest.clear()
     times["int8"] = 0.8
     assert make_regressor_engine(regressor).engine.precision == "int8"
 
