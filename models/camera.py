@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -50,20 +51,35 @@ class Camera:
 
 def rotation_matrix(rotation: Array) -> Array:
     """Turn (yaw, pitch, roll) `[..., 3]` radians into matrices `[..., 3, 3]`: `Ry(yaw) Rx(-pitch) Rz(-roll)`."""
-    yaw, pitch, roll = np.moveaxis(np.asarray(rotation, np.float64), -1, 0)
-    cy, sy, cp, sp, cr, sr = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch), np.cos(roll), np.sin(roll)
-    rows = [
-        [cy * cr + sy * sp * sr, cy * sr - sy * sp * cr, sy * cp],
-        [-cp * sr, cp * cr, sp],
-        [-sy * cr + cy * sp * sr, -sy * sr - cy * sp * cr, cy * cp],
-    ]
-    return np.stack([np.stack(row, -1) for row in rows], -2).astype(np.float32)
+    angles = np.asarray(rotation, np.float64)
+    return _matrices(np.ascontiguousarray(angles.reshape(-1, 3))).reshape(*angles.shape, 3)
 
 
 def rotation_angles(matrix: Array) -> Array:
     """Invert `rotation_matrix`: `[..., 3, 3]` to (yaw, pitch, roll) `[..., 3]` radians, pitch within 90 degrees."""
-    m = np.asarray(matrix, np.float64)
-    yaw = np.arctan2(m[..., 0, 2], m[..., 2, 2])
-    pitch = np.arcsin(np.clip(m[..., 1, 2], -1.0, 1.0))
-    roll = np.arctan2(-m[..., 1, 0], m[..., 1, 1])
-    return np.stack([yaw, pitch, roll], -1).astype(np.float32)
+    matrices = np.asarray(matrix, np.float64)
+    return _angles(np.ascontiguousarray(matrices.reshape(-1, 3, 3))).reshape(matrices.shape[:-1])
+
+
+@numba.njit(cache=True)
+def _matrices(angles: NDArray[np.float64]) -> Array:  # pragma: no cover - compiled
+    out = np.empty((len(angles), 3, 3), np.float32)
+    for index in range(len(angles)):
+        yaw, pitch, roll = angles[index]
+        cy, sy, cp, sp, cr, sr = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch), np.cos(roll), np.sin(roll)
+        m = out[index]
+        m[0, 0], m[0, 1], m[0, 2] = cy * cr + sy * sp * sr, cy * sr - sy * sp * cr, sy * cp
+        m[1, 0], m[1, 1], m[1, 2] = -cp * sr, cp * cr, sp
+        m[2, 0], m[2, 1], m[2, 2] = -sy * cr + cy * sp * sr, -sy * sr - cy * sp * cr, cy * cp
+    return out
+
+
+@numba.njit(cache=True)
+def _angles(matrices: NDArray[np.float64]) -> Array:  # pragma: no cover - compiled
+    out = np.empty((len(matrices), 3), np.float32)
+    for index in range(len(matrices)):
+        m = matrices[index]
+        out[index, 0] = np.arctan2(m[0, 2], m[2, 2])
+        out[index, 1] = np.arcsin(min(max(m[1, 2], -1.0), 1.0))
+        out[index, 2] = np.arctan2(-m[1, 0], m[1, 1])
+    return out
