@@ -22,7 +22,8 @@ NECK_PIVOT = np.array([0.0, -0.10, -0.01], np.float32)
 """About where a head turns on its neck."""
 LASH_TURN_RAD = 0.75
 """How far the upper lashes sink as the lid shuts."""
-TEETH_BACK_M = np.array([0.0, 0.0, -0.004], np.float32)
+TEETH_SHIFT_M = np.array([0.0, -0.0025, -0.004], np.float32)
+"""MakeHuman's teeth sit too high and too close behind the lips."""
 _JAW = [EXPRESSION_INDEX[name] for name in ("jawOpen", "jawForward", "jawLeft", "jawRight")]
 _BLINKS = EXPRESSION_INDEX["eyeBlinkLeft"], EXPRESSION_INDEX["eyeBlinkRight"]
 
@@ -146,7 +147,7 @@ class Scene:
         pivot = matrix @ NECK_PIVOT + params.translation
         view = self.vertices
         _pose_head(head, model.rigidity, matrix, params.translation, trunk_turn, pivot, NECK_PIVOT, view)
-        teeth = person.teeth_vertices + TEETH_BACK_M
+        teeth = person.teeth_vertices + TEETH_SHIFT_M
         for index, moves in zip(_JAW, self._assets.teeth_jaw, strict=True):
             if params.expression[index] > 1e-3:
                 teeth = teeth + params.expression[index] * moves
