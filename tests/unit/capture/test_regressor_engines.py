@@ -115,6 +115,15 @@ def test_auto_takes_the_fastest_that_agrees(regressor: FaceRegressor, monkeypatc
     assert make_regressor_engine(regressor).engine.precision == "int8"
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_agrees_with_the_cpu_and_leaves_its_weights_there(regressor: FaceRegressor) -> None:
+    engine = make_regressor_engine(regressor, "cuda").engine
+    assert disagreement(engine, regressor) < TOLERANCE
+    assert regressor.out.weight.device.type == "cpu"
+    engine.close()
+
+
 @pytest.mark.openvino
 def test_int8_holds_what_its_ranges_were_measured_for(
     regressor: FaceRegressor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
