@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from capture.synthetic.assets import Split
 
 
+WIDER = 2.2
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SyntheticConfig:
     """Which faces, how large, and how often each difficulty occurs. Shares are from 0 to 1."""
@@ -36,6 +39,8 @@ class SyntheticConfig:
     """Largest relative error of the crop's size."""
     roll_jitter_deg: float = 12.0
     """Largest error of the crop's angle."""
+    wide: float = 0.12
+    """Share of crops whose errors are `WIDER` times as large: a head that moved fast, a face just found."""
     detail: float = 1.0
     """Scale of the random shapes beyond the identity basis."""
 
@@ -47,6 +52,6 @@ class SyntheticConfig:
                 "size, samples, faces_per_person: expected at least 32, 1 and 1,"
                 f" got {self.size}, {self.samples}, {self.faces_per_person}"
             )
-        for name in ("negatives", "hair", "glasses", "occluded"):
+        for name in ("negatives", "hair", "glasses", "occluded", "wide"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name}: expected a share from 0 to 1, got {getattr(self, name)}")

@@ -13,7 +13,7 @@ from capture.binding import LandmarkBinding
 from capture.synthetic import behaviour, raster
 from capture.synthetic.assets import Assets
 from capture.synthetic.background import Backgrounds
-from capture.synthetic.config import SyntheticConfig
+from capture.synthetic.config import WIDER, SyntheticConfig
 from capture.synthetic.light import Light, random_light
 from capture.synthetic.occluders import KINDS, cover, parts_of
 from capture.synthetic.person import People
@@ -166,9 +166,10 @@ class SyntheticFaces:
         """Draw what the face does, and where it is in a crop that was placed not quite right; for a negative, wrong."""
         config = self.config
         yaw, pitch = np.deg2rad(config.max_yaw_deg), np.deg2rad(config.max_pitch_deg)
-        roll = np.deg2rad(config.roll_jitter_deg) * _error(rng)
-        size = 1.0 + config.size_jitter * _error(rng)
-        aside = config.center_jitter * np.array([_error(rng), _error(rng)])
+        errors = np.array([_error(rng) for _ in range(4)]) * (WIDER if rng.random() < config.wide else 1.0)
+        roll = np.deg2rad(config.roll_jitter_deg) * errors[0]
+        size = 1.0 + config.size_jitter * errors[1]
+        aside = config.center_jitter * errors[2:]
         if negative == "astray":
             kind = rng.integers(3)
             if kind == 0:
