@@ -125,8 +125,10 @@ class Session:
         orders = self.pipeline.orders
         match command:
             case control.SetValue(key, value):
-                orders.apply(self.settings.set(key, value))
-                control.send(self._channel, {"type": "settings", "settings": self.settings.values()})
+                try:
+                    orders.apply(self.settings.set(key, value))
+                finally:  # also where it is refused: the page shows what holds
+                    control.send(self._channel, {"type": "settings", "settings": self.settings.values()})
             case control.Calibrate():
                 orders.calibrate()
             case control.Reset():

@@ -67,9 +67,11 @@ export class Controls extends EventTarget {
     for (const [key, value] of Object.entries(settings)) {
       const row = this.#rows.get(key);
       if (!row) continue;
+      // A choice that the server did not take is none; a slider's may still be on its way.
+      if (!isNew && typeof value === "string" && value !== this.#chosen[key]) this.#forget(key);
       const chosen = this.#chosen[key];
       if (isNew && chosen !== undefined && chosen !== value) this.#emit(key, chosen);
-      else if (document.activeElement !== row.input) this.#show(row, value);
+      else if (typeof value === "string" || document.activeElement !== row.input) this.#show(row, value);
     }
   }
 
@@ -129,6 +131,12 @@ export class Controls extends EventTarget {
     });
   }
 
+  /** @param {string} key */
+  #forget(key) {
+    delete this.#chosen[key];
+    this.#store.set("settings", this.#chosen);
+  }
+
   /**
    * @param {Row} row
    * @param {Value} value
@@ -136,9 +144,11 @@ export class Controls extends EventTarget {
   #choose(row, value) {
     const { key } = row.setting;
     // The server's own value is no choice of this person: it may change with the server's configuration.
-    if (value === row.setting.value) delete this.#chosen[key];
-    else this.#chosen[key] = value;
-    this.#store.set("settings", this.#chosen);
+    if (value === row.setting.value) this.#forget(key);
+    else {
+      this.#chosen[key] = value;
+      this.#store.set("settings", this.#chosen);
+    }
     this.#show(row, value);
     this.#emit(key, value);
   }

@@ -389,6 +389,10 @@ class FakeServer:
             case {"type": "ping", "t": sent_ms}:
                 channel.send(json.dumps({"type": "pong", "t": sent_ms, "server_ms": 0.0}))
                 return
+            case {"type": "set", "key": "tracker", "value": "regressor"}:
+                channel.send(json.dumps({"type": "settings", "settings": self._settings[session]}))
+                sentence = "The tracker 'regressor' has no weights here."
+                channel.send(json.dumps({"type": "error", "code": "bad_value", "message": sentence}))
             case {"type": "set", "key": key, "value": value}:
                 self._settings[session][key] = value
                 channel.send(json.dumps({"type": "settings", "settings": self._settings[session]}))

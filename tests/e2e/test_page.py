@@ -682,6 +682,18 @@ class TestTracker:
         page.locator("[data-key='tracker'] button").click()
         expect(choice).to_have_value("auto")
 
+    def test_one_that_is_refused_is_shown_as_refused_and_not_remembered(self, page: Page, server: FakeServer) -> None:
+        go_live(page, server)
+        choice = page.locator("[data-key='tracker'] select")
+        choice.select_option("regressor")
+        expect(page.locator("#note")).to_have_text("The tracker 'regressor' has no weights here.")
+        expect(choice).to_have_value("auto")
+        server.messages.clear()
+        page.reload()
+        wait_for_state(page, "live")
+        page.wait_for_timeout(300)
+        assert not [message for message in server.messages if message["type"] == "set"]
+
 
 class TestKeepsake:
     def test_a_calibration_is_kept_here_and_given_to_the_next_session(self, page: Page, server: FakeServer) -> None:

@@ -1,6 +1,9 @@
-"""When a source counts as silent or gone, by a clock that tests move."""
+"""When a source counts as silent or gone, by a clock that tests move; and what is said between page and pipeline."""
 
 from __future__ import annotations
+
+import json
+from typing import Any, cast
 
 import pytest
 
@@ -8,7 +11,7 @@ from streamer.config import MediaConfig
 from streamer.metrics import Meter
 from streamer.pipeline import EngineInfo
 from streamer.session import Session
-from tests.unit.streamer.fakes import FakeClock, FakeSettings
+from tests.unit.streamer.fakes import FakeClock, FakeSettings, make_personal
 
 
 class Rig:
@@ -106,3 +109,44 @@ async def test_describe_and_the_end(rig: Rig) -> None:
     await rig.session.close("failed")
     assert rig.session.state == "ended"
     assert rig.session.pipeline.is_closed
+
+
+class FakeChannel:
+    readyState = "open"  # noqa: N815 - the name that browsers gave it
+    bufferedAmount = 0  # noqa: N815
+
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+
+    def send(self, data: bytes | str) -> None:
+        self.sent.append(data if isinstance(data, bytes) else json.loads(data))
+
+
+async def test_what_the_page_says_reaches_the_inference_thread_and_what_it_found_the_page(rig: Rig) -> None:
+    channel = FakeChannel()
+    rig.session._channel = cast(Any, channel)
+    say = rig.session._on_message
+    orders = rig.session.pipeline.orders
+    say('{"type":"set","key":"tracker","value":"landmarks"}')
+    assert orders.take().settings.tracker == "landmarks"
+    assert channel.sent.pop()["settings"]["tracker"] == "landmarks"
+    say('{"type":"set","key":"tracker","value":"regressor"}')
+    settings, error = channel.sent
+    assert settings["settings"]["tracker"] == "landmarks"
+    assert error == {
+        "type": "error", "code": "bad_value", "message": "The tracker 'regressor' has no weights here.",
+    }  # fmt: skip
+    assert orders.take().settings is None
+    say('{"type":"mesh","is_on":true}')
+    assert orders.is_mesh_wanted
+    personal = make_personal()
+    say(json.dumps({"type": "restore", "calibration": personal.to_json()}))
+    restored = orders.take().personal
+    assert restored is not None
+    assert restored.to_json() == personal.to_json()
+    channel.sent.clear()
+    rig.session.on_mesh(b"M")
+    rig.session.on_calibrated(personal)
+    assert channel.sent == [b"M", {"type": "calibration", "calibration": personal.to_json()}]
+    rig.session._channel = None
+    await rig.session.close("closed")
