@@ -119,9 +119,13 @@ class _Trackers(dict[str, LiveTracker]):
 def _crops(args: argparse.Namespace, weights: TrackerWeights, model: FaceModel) -> dict[str, Any]:
     with Progress(args.faces, "test crops") as progress:
         crops = held_out_crops(args.faces, weights.regressor.config.size, on_chunk=progress.advance)
-    means, blendshapes = measure_crops(weights, model, crops)
-    plain = {name: value for name, value in means.items() if not name[-1].isdigit() and "_mm" not in name}
-    _print_table(f"Regressor on {args.faces} synthetic crops of the test split", {"mean error": plain})
+    groups, blendshapes = measure_crops(weights, model, crops)
+    means = groups["all"]
+    plain = {
+        group: {name: value for name, value in row.items() if not name[-1].isdigit() and "_mm" not in name}
+        for group, row in groups.items()
+    }
+    _print_table(f"Regressor on {args.faces} synthetic crops of the test split", plain)
     for name, limit in LIMITS.items():
         print(f"  {name}: {means[name]:.3f}, wanted under {limit}: {'yes' if means[name] < limit else 'no'}")
     levels = {
@@ -140,7 +144,7 @@ def _crops(args: argparse.Namespace, weights: TrackerWeights, model: FaceModel) 
         args.output.mkdir(parents=True, exist_ok=True)
         chosen = np.flatnonzero(crops["confidence"] > 0.5)[:PICTURES]
         _picture(weights, model, crops["crop"][chosen], crops["focal_px"][chosen], args.output / "synthetic.png")
-    return {"crops": means, "blendshapes": blendshapes}
+    return {"crops": groups, "blendshapes": blendshapes}
 
 
 def _sequences(args: argparse.Namespace, trackers: _Trackers) -> Table:

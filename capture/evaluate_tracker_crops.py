@@ -24,6 +24,8 @@ from models.levels import LEVELS
 from models.params import EXPRESSION_NAMES
 
 CHUNK = 32
+GROUPS = ("all", "free", "frontal")
+FRONTAL_RAD = np.deg2rad(30.0)
 SEED = 0
 """The test faces are always the same."""
 
@@ -43,8 +45,10 @@ def held_out_crops(
 @torch.no_grad()
 def measure_crops(
     weights: TrackerWeights, model: FaceModel, crops: dict[str, NDArray[Any]]
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Measure on `held_out_crops`: means over the faces, and the mean absolute error of each blendshape by name.
+) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
+    """Measure on `held_out_crops`: means over groups of faces, and the mean absolute error of each blendshape by name.
+
+    The groups are `all`, `free` (nothing before the face) and `frontal` (free, and turned by less than 30 degrees).
 
     `geometry_L_mm` is the mean distance of the skin's vertices after rigid alignment, `albedo_L` the mean absolute
     error of linear albedo, and `photometric_L` the mean distance of formed from pictured sRGB colour (0 to 1) at the
@@ -55,6 +59,7 @@ def measure_crops(
     skin = LevelPriors(model).face
     rows: list[dict[str, torch.Tensor]] = []
     off: list[torch.Tensor] = []
+    groups: list[torch.Tensor] = []
     right: list[torch.Tensor] = []
     count = len(crops["confidence"])
     for start in range(0, count, CHUNK):
@@ -73,10 +78,18 @@ def measure_crops(
                     for k in range(len(is_face))
                 ]
             )
+        free = ~torch.from_numpy(part["occluded"])
+        frontal = free & (torch.from_numpy(np.abs(part["rotation"][:, :2]).max(1)) < FRONTAL_RAD)
+        groups.append(torch.stack([is_face, free, frontal])[:, is_face])
         rows.append({name: values[is_face] for name, values in row.items()})
         off.append((said.expression - truth.expression).abs()[is_face])
-    means = {name: float(torch.cat([row[name] for row in rows]).mean()) for name in rows[0]}
-    means["confidence"] = float(torch.cat(right).float().mean())
+    values = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+    means = {
+        name: {figure: float(errors[chosen].mean()) for figure, errors in values.items()}
+        for name, chosen in zip(GROUPS, torch.cat(groups, 1), strict=True)
+        if chosen.any()
+    }
+    means["all"]["confidence"] = float(torch.cat(right).float().mean())
     each = torch.cat(off).mean(0)
     blendshapes = {name: float(each[k]) for k, name in enumerate(EXPRESSION_NAMES) if not name.startswith("eyeLook")}
     return means, blendshapes

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from capture.synthetic.assets import Split
 
-
 WIDER = 2.2
 
 

@@ -28,7 +28,8 @@ SEEDS = 1 << 20
 
 
 def collate(faces: list[SyntheticFace]) -> Batch:
-    """Join faces into arrays with a first dimension: the fields of `FaceParams`, and those of `SyntheticFace`.
+    """Join faces into arrays with a first dimension: the fields of `FaceParams`, and those of `SyntheticFace`;
+    `occluded` says where something was put before the face.
 
     Vertices and albedo come as float16 (to 0.03 mm): they are most of the bytes.
     """
@@ -41,6 +42,7 @@ def collate(faces: list[SyntheticFace]) -> Batch:
         "albedo": np.stack([face.albedo for face in faces]).astype(np.float16),
         "visible": np.stack([face.visible for face in faces]),
         "landmarks": np.stack([face.landmarks for face in faces]),
+        "occluded": np.array([bool(face.metadata["occluder"]) for face in faces]),
         "confidence": np.array([face.confidence for face in faces], np.float32),
     }
 
