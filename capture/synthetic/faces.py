@@ -41,6 +41,8 @@ PARTED_M = 0.0015
 """Lips closer than this hide the teeth."""
 BEYOND_FRAME = 0.1
 """Share of crops that reach beyond their frame, where they are black."""
+FREE_SKY = 0.35
+"""Share of the sky that skin of the face sees at least; the mouth's inside sees less."""
 DEPTH_TOLERANCE_M = 0.004
 """A vertex counts as seen where nothing lies further in front of it than this."""
 
@@ -83,7 +85,10 @@ class SyntheticFaces:
         self._webcam = Webcam(rng)
         self._binding = LandmarkBinding.load()
         self._corners = self._binding.corners(self.model)
-        self._face = np.flatnonzero((self.model.rigidity > 0.9) & (self.model.mean[:, 2] > 0.06))
+        outside = np.zeros(len(self.model.mean), bool)
+        outside[self.model.triangles[self._assets.is_textured]] = True
+        outside &= self._assets.occlusion > FREE_SKY
+        self._face = np.flatnonzero(outside & (self.model.rigidity > 0.9) & (self.model.mean[:, 2] > 0.06))
         self._shadows = ShadowMap()
         self._scene: Scene | None = None
         self._left = 0
@@ -289,7 +294,8 @@ class SyntheticFaces:
         """Draw the parts of one occluder, somewhere on the face; for a negative over most of it."""
         face = pixels[self._face]
         middle = face.mean(0)
-        light = irradiance[self._face].mean(0)
+        # What is held before a face stands freer in the light than most of the face.
+        light = np.percentile(irradiance[self._face], 85, axis=0).astype(np.float32)
         skin = np.clip(scene.person.albedo[self._face].mean(0), 0.03, 1.0) * light
         if negative == "covered":
             hands = [

@@ -30,7 +30,7 @@ def parts_of(rng: np.random.Generator, kind: str, at: Array, size: float, skin: 
 
     if kind == "hand":
         paint = skin * np.float32(rng.uniform(0.75, 1.15))
-        palm = at + away * size * rng.uniform(0.05, 0.5)
+        palm = at + away * size * rng.uniform(0.2, 0.8)
         capsule(palm, palm + away * size * 1.5, 0.19 * size, 0.14 * size, paint * np.float32(0.9), 0.6)  # wrist
         capsule(palm - 0.1 * size * across, palm + 0.1 * size * across, 0.17 * size, 0.17 * size, paint, 0.5)
         spread = rng.uniform(0.05, 0.35)
@@ -64,7 +64,7 @@ def parts_of(rng: np.random.Generator, kind: str, at: Array, size: float, skin: 
                 line, line + away * size * rng.uniform(0.7, 0.8), 0.3 * width, 0.3 * width, color * np.float32(0.2), 0.1
             )
     else:
-        width = size * rng.uniform(0.03, 0.22)
+        width = size * rng.uniform(0.03, 0.15)
         tilt = rng.uniform(0, np.pi)
         along = 4 * size * np.array([np.cos(tilt), np.sin(tilt)])
         capsule(at - along, at + along, width, width, color, rng.uniform(0.0, 0.8))
@@ -98,7 +98,7 @@ def _cover(image: Array, parts: Array, toward: Array, mask: Mask) -> None:  # pr
                     continue
                 part = min(distance / max(radius, np.float32(1e-3)), np.float32(1.0))
                 round_ = parts[p, 9]
-                light = np.float32(1.0) - round_ * np.float32(0.55) * part * part
+                light = np.float32(1.0) - round_ * np.float32(0.4) * part * part
                 light += round_ * np.float32(0.35) * (ox * toward[0] + oy * toward[1]) / max(radius, np.float32(1e-3))
                 for c in range(3):
                     image[y, x, c] += share * (parts[p, 6 + c] * max(light, np.float32(0.05)) - image[y, x, c])
