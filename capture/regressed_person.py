@@ -37,7 +37,22 @@ OPENED = 0.7
 """Share of a blink's peak below which the blink is over."""
 MIN_BLINKS = 3
 MAX_GAIN = 1.6
-"""A lid that never seems to close further than 1 / 1.6 is not known to be shut."""
+"""A lid that never seems to close further than 1 / 1.6 is not known to be shut; no other shape is stretched further."""
+
+RANGE_S = 3.0
+"""After the neutral face someone who calibrates shows how far theirs moves, this long."""
+RANGE = {
+    "eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0, "jawOpen": 0.7, "mouthSmileLeft": 0.7, "mouthSmileRight": 0.7,
+    "mouthPucker": 0.7, "browInnerUp": 0.7, "browOuterUpLeft": 0.7, "browOuterUpRight": 0.7, "browDownLeft": 0.7,
+    "browDownRight": 0.7,
+}  # fmt: skip
+"""What someone who is asked to show it is taken to mean by their furthest: shut lids, and of the others what people
+usually reach of a shape."""
+RANGE_QUANTILE = 0.96
+"""A face is at its furthest in the rest of the frames; single ones are noise."""
+MIN_RANGE = 0.25
+"""A shape that moves less than this was not shown."""
+MIN_GAIN = 0.75
 
 _OWN = np.array(
     [OWN_WEIGHT_OF_EYES if name.startswith(("brow", "eye")) else OWN_WEIGHT for name in EXPRESSION_NAMES], np.float32
@@ -65,7 +80,7 @@ class RegressedPerson:
         self.reflectance: Array = nobody.reflectance.copy()
         """`[80]` the same."""
         self.gain: Array = np.ones(EXPRESSION_SIZE, np.float32)
-        """`[52]` on each expression's distance from rest. Lids alone have one other than 1: everyone's shut when they
+        """`[52]` on each expression's distance from rest. Unasked, lids alone get one other than 1: everyone's shut in a
         blink, while nobody's jaw is known to be wide open."""
         self.neutral = nobody
         """The face at rest."""
@@ -77,16 +92,19 @@ class RegressedPerson:
         self._first: list[_Look] = []
         self._peaks: tuple[list[float], list[float]] = ([], [])
         self._rising = [0.0, 0.0]
+        self._shown: list[Array] = []
+        self._range_end_s: float | None = None
 
     def calibrate(self) -> None:
-        """Take the next second of the face, whatever it shows, for its rest."""
+        """Take the next second of the face, whatever it shows, for its rest, and the three after it for its range."""
         self._looks, self._first, self._dues, self._is_asked = [], [], [ASKED_S], True
+        self._range_end_s = None
 
     def settle(self) -> None:
         """Take over all that is known at once, and learn no more until `reset` or `calibrate`."""
         if self._rest is not None:
             self.neutral = self._rest
-        self._is_settled, self._dues = True, []
+        self._is_settled, self._is_asked, self._dues, self._range_end_s = True, False, [], None
 
     def restore(self, rest: FaceParams, gain: Array) -> None:
         """Take over what another session learned of the same person: identity and rest, and the gain `[52]`."""
@@ -102,7 +120,7 @@ class RegressedPerson:
 
     @property
     def is_calibrating(self) -> bool:
-        """Whether a rest that was asked for is being watched."""
+        """Whether a rest, or a range, that was asked for is being watched."""
         return self._is_asked
 
     def stretched(self, expression: Array) -> Array:
@@ -115,6 +133,8 @@ class RegressedPerson:
         if not self._is_settled:
             self._average(params, elapsed_s)
             self._watch_lids(params.expression)
+        if self._range_end_s is not None:
+            self._watch_range(params.expression, time_s, self._range_end_s)
         if self._dues:
             self._watch(params, time_s)
         if self._rest is not None:
@@ -146,7 +166,7 @@ class RegressedPerson:
         # Pose as it was in the first second: a later one would shift everything shown since.
         self._first = self._first or list(self._looks)
         if self._is_asked:
-            self._rest, self._is_asked = _median(self._first), False
+            self._rest, self._shown, self._range_end_s = _median(self._first), [], time_s + RANGE_S
         else:
             lowest = np.quantile([look.params.expression for look in self._looks], REST_QUANTILE, axis=0)
             gaze = np.median([look.params.gaze for look in self._looks], axis=0)
@@ -154,6 +174,19 @@ class RegressedPerson:
             self._rest = rest.replace(expression=np.minimum(lowest, _OWN).astype(np.float32))
         if not self._dues:
             self._looks = []
+
+    def _watch_range(self, expression: Array, time_s: float, end_s: float) -> None:
+        self._shown.append(expression)
+        if time_s < end_s:
+            return
+        furthest = np.quantile(self._shown, RANGE_QUANTILE, axis=0)
+        for name, full in RANGE.items():
+            index = EXPRESSION_INDEX[name]
+            rest = float(self.rest.expression[index])
+            moved = float(furthest[index]) - rest
+            if moved >= MIN_RANGE:
+                self.gain[index] = np.clip((full - rest) / moved, MIN_GAIN, MAX_GAIN)
+        self._shown, self._range_end_s, self._is_asked = [], None, False
 
     def _watch_lids(self, expression: Array) -> None:
         for side, index in enumerate(_LIDS):

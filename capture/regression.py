@@ -132,11 +132,14 @@ class RegressionTracker:
 
     @property
     def is_calibrating(self) -> bool:
-        """Whether a neutral pose that was asked for is being watched."""
+        """Whether a neutral pose, or a range of expressions, that was asked for is being watched."""
         return self._person.is_calibrating
 
     def calibrate(self) -> None:
-        """Take the next second of the face, whatever it shows, for its neutral pose and expression."""
+        """Take the next second of the face, whatever it shows, for its neutral pose and expression.
+
+        The three seconds after it, in which it should move as far as it does, give the gain of its expressions.
+        """
         self._person.calibrate()
 
     def personal(self) -> Personal | None:

@@ -79,6 +79,7 @@ lifecycle.addEventListener("session", () => {
     session.control.addEventListener(type, (event) => act(/** @type {CustomEvent} */ (event).detail));
   on("hello", (hello) => {
     controls.accept(hello.settings, true);
+    calibration.hasRange = hello.tracker === "regressor";
     if (actors.list.length === 0 || !controls.isLoaded) void loadLists();
     actors.select(hello.actor);
     showTarget();

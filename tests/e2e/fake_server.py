@@ -147,6 +147,8 @@ class FakeServer:
         """Answer of the next `POST /whip`: status, code, sentence, headers."""
         self.face = "tracked"
         self.num_faces = 1
+        self.tracker = "landmarks"
+        self.calibration_s = 1.0
         self.is_stalled = False
         self.is_silent = False
         """Sends nothing over the data channel any more."""
@@ -355,7 +357,7 @@ class FakeServer:
             "actor": self._actors[session],
             "engine": "echo",
             "engine_reason": "No network runs here: the fake server sends the camera back.",
-            "tracker": "landmarks",
+            "tracker": self.tracker,
             "tracker_reason": "the only one of the fake server",
             "resolution": RESOLUTION,
             "settings": self._settings[session],
@@ -397,7 +399,7 @@ class FakeServer:
                 self._settings[session][key] = value
                 channel.send(json.dumps({"type": "settings", "settings": self._settings[session]}))
             case {"type": "calibrate"}:
-                self._calibrating_until = asyncio.get_running_loop().time() + 1.0
+                self._calibrating_until = asyncio.get_running_loop().time() + self.calibration_s
             case {"type": "actor", "name": "mara"}:
                 sentence = "Mara was refused: generator.safetensors is damaged."
                 channel.send(json.dumps({"type": "error", "code": "actor_refused", "message": sentence}))

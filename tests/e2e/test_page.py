@@ -695,6 +695,17 @@ class TestTracker:
         assert not [message for message in server.messages if message["type"] == "set"]
 
 
+class TestRange:
+    def test_a_tracker_that_learns_how_far_a_face_moves_asks_to_be_shown(self, page: Page, server: FakeServer) -> None:
+        server.tracker, server.calibration_s = "regressor", 2.0
+        go_live(page, server)
+        page.click("#calibrate")
+        title = page.locator("#calibration .title")
+        expect(title).to_contain_text("Keep still")
+        expect(title).to_contain_text("Now blink, smile, raise your brows, open your mouth wide")
+        expect(page.locator("#note")).to_have_text("Calibrated: this is your neutral face now.")
+
+
 class TestKeepsake:
     def test_a_calibration_is_kept_here_and_given_to_the_next_session(self, page: Page, server: FakeServer) -> None:
         go_live(page, server)
