@@ -80,8 +80,8 @@ class RegressedPerson:
         self.reflectance: Array = nobody.reflectance.copy()
         """`[80]` the same."""
         self.gain: Array = np.ones(EXPRESSION_SIZE, np.float32)
-        """`[52]` on each expression's distance from rest. Unasked, lids alone get one other than 1: everyone's shut in a
-        blink, while nobody's jaw is known to be wide open."""
+        """`[52]` on each expression's distance from rest. Unasked, lids alone get one other than 1: all lids shut when
+        they blink, while no jaw is known to be wide open."""
         self.neutral = nobody
         """The face at rest."""
         self._rest: FaceParams | None = None

@@ -5,7 +5,7 @@ const HEADER_BYTES = 4;
 const LETTER = "M".charCodeAt(0);
 const VERSION = 1;
 const UNIT = 1 / 16384;
-const COLOR = "rgb(108 232 205 / 80%)";
+const COLOR = "rgb(108 232 205 / 65%)";
 
 /**
  * Draws the face that the server tracks over the camera's own picture. The server is asked to send it only while the
