@@ -19,7 +19,7 @@ COMMANDS = {
     "train": ("reenact.train", "train an actor package from a video"),
     "train-tracker": ("capture.train_tracker.command", "train the face regressor and the learned levels"),
     "evaluate": ("reenact.evaluate", "measure an actor package on held-out frames"),
-    "evaluate-tracker": ("capture.evaluate_tracker", "measure the trackers: speed, accuracy, real clips"),
+    "evaluate-tracker": ("capture.evaluate_tracker.command", "measure the trackers: speed, accuracy, real clips"),
     "actors": ("reenact.actors_command", "list and verify the actor packages"),
     "doctor": ("streamer.doctor", "what this machine can do, and why not"),
 }

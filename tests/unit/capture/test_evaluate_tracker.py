@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from capture import evaluate_tracker
 from capture.binding import LandmarkBinding
-from capture.evaluate_tracker import compare, mean_of_clips
-from capture.evaluate_tracker_clips import (
+from capture.evaluate_tracker import command as evaluate_tracker
+from capture.evaluate_tracker.clips import (
     Clip,
     follow,
     hide_by_hand,
@@ -25,9 +24,10 @@ from capture.evaluate_tracker_clips import (
     recovery_ms,
     still_frames,
 )
-from capture.evaluate_tracker_crops import measure_crops
-from capture.evaluate_tracker_sequences import compare_on_sequences, errors, perform_person
-from capture.evaluate_tracker_weights import fresh_weights, load_weights
+from capture.evaluate_tracker.command import compare, mean_of_clips
+from capture.evaluate_tracker.crops import measure_crops
+from capture.evaluate_tracker.sequences import compare_on_sequences, errors, perform_person
+from capture.evaluate_tracker.weights import fresh_weights, load_weights
 from capture.mesh import Mesh
 from capture.synthetic import SyntheticConfig, SyntheticFaces, collate
 from capture.track import State, Track

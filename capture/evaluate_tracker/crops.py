@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from capture.binding import LandmarkBinding
-from capture.evaluate_tracker_weights import TrackerWeights
+from capture.evaluate_tracker.weights import TrackerWeights
 from capture.formation import FaceFormation
 from capture.formation_losses import FormationLosses, LossWeights
 from capture.synthetic import SyntheticConfig, stream

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capture.binding import LandmarkBinding
-from capture.evaluate_tracker_sequences import EYES, LiveTracker
+from capture.evaluate_tracker.sequences import EYES, LiveTracker
 from capture.follow import RIGID
 from capture.landmarks import LandmarkDetector
 from capture.mesh import Mesh

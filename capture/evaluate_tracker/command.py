@@ -14,11 +14,11 @@ import numpy as np
 import torch
 
 from capture.crop import Crop
-from capture.evaluate_tracker_clips import Clip, measure_clip, read_clip
-from capture.evaluate_tracker_crops import held_out_crops, measure_crops
-from capture.evaluate_tracker_sequences import LiveTracker, compare_on_sequences
-from capture.evaluate_tracker_speed import speeds_on
-from capture.evaluate_tracker_weights import TrackerWeights, load_weights
+from capture.evaluate_tracker.clips import Clip, measure_clip, read_clip
+from capture.evaluate_tracker.crops import held_out_crops, measure_crops
+from capture.evaluate_tracker.sequences import LiveTracker, compare_on_sequences
+from capture.evaluate_tracker.speed import speeds_on
+from capture.evaluate_tracker.weights import TrackerWeights, load_weights
 from capture.formation import FaceFormation
 from capture.progress import Progress
 from capture.regression import RegressionTracker

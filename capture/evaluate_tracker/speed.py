@@ -1,4 +1,4 @@
-"""How fast each tracker is, on a given number of cores: `python -m capture.evaluate_tracker_speed --cores N`.
+"""How fast each tracker is, on a given number of cores: `python -m capture.evaluate_tracker.speed --cores N`.
 
 A process of its own, because libraries decide on their threads when they start. The ways take turns on the same frames,
 so that a busy moment slows all of them; what counts is their ratio.
@@ -31,9 +31,9 @@ def speeds_on(cores: int, folder: Path | None, seconds: float) -> dict[str, dict
     Only frames in which a face was followed count; a way that follows none is left out. Raises `RuntimeError` where
     that process fails.
     """
-    command = [sys.executable, "-m", "capture.evaluate_tracker_speed", "--cores", str(cores), "--seconds", str(seconds)]
+    command = [sys.executable, "-m", "capture.evaluate_tracker.speed", "--cores", str(cores), "--seconds", str(seconds)]
     command += ["--weights", str(folder)] if folder else []
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     path = os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {**os.environ, "OMP_NUM_THREADS": str(cores), "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": path}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
@@ -50,7 +50,7 @@ def measure(cores: int, folder: Path | None, seconds: float) -> dict[str, dict[s
     import torch
 
     from capture.crop import Crop
-    from capture.evaluate_tracker_weights import load_weights
+    from capture.evaluate_tracker.weights import load_weights
     from capture.landmarks import LandmarkDetector
     from capture.reading import read_values
     from capture.regression import RegressionTracker
@@ -108,7 +108,7 @@ def measure(cores: int, folder: Path | None, seconds: float) -> dict[str, dict[s
 
 def moving_head(count: int) -> tuple[NDArray[np.uint8], Any]:
     """Draw a head that turns and speaks in frames `[count, 480, 640, 3]`, with its parameters."""
-    from capture.evaluate_tracker_sequences import perform_person
+    from capture.evaluate_tracker.sequences import perform_person
     from capture.synthetic import SyntheticConfig, SyntheticFaces
     from models.params import FaceParams
 
