@@ -258,7 +258,7 @@ class SyntheticFaces:
             parts = self._occluder(occluder, negative, pixels, head_px, surface[:, :3], scene, rng)
             mask = cover(linear, parts, rng.normal(0, 1, 2).astype(np.float32))
             visible &= ~_under(mask, pixels[:count])
-        facing = (vertex_facing(view[:count], scene.normals[:count]))[self._face] > 0.1
+        facing = vertex_facing(view[self._face], scene.normals[self._face]) > 0.1
         shown = float(visible[self._face][facing].mean()) if facing.any() else 0.0
         points = self._landmarks(view, slice(None))
         crop = self._webcam.shoot(rng, linear, number, scale=min(head_px / 128.0, SHARPEST))
