@@ -6,6 +6,7 @@ import dataclasses
 import multiprocessing
 import os
 import queue
+import signal
 import traceback
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -91,18 +92,18 @@ def _batches(config: SyntheticConfig, number: int, batch: int) -> Iterator[Batch
 
 
 def _work(config: SyntheticConfig, number: int, batch: int, filled: Queue[Batch | str], stop: Event) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to handle: it ends this process
+    parent = multiprocessing.parent_process()
     try:
         for item in _batches(config, number, batch):
-            while not stop.is_set():
+            while not stop.is_set() and parent is not None and parent.is_alive():
                 try:
-                    filled.put(item, timeout=0.2)
+                    filled.put(item, timeout=0.5)
                     break
                 except queue.Full:
                     continue
-            if stop.is_set():
+            else:
                 break
-    except KeyboardInterrupt:
-        pass
     except Exception:
         filled.put(traceback.format_exc())
         return
