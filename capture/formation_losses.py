@@ -69,6 +69,9 @@ class LossWeights:
     """Mean absolute error of albedo, for levels 0, 1 and 2 (supervised)."""
     light: float = 1.0
     """Mean absolute error of the light on a sphere (supervised)."""
+    pointing: float = 4.0
+    """What the helping heads get wrong about landmarks: cross entropy of their spots, offsets in places of a map
+    (supervised)."""
     confidence: float = 1.0
     """Binary cross entropy of the confidence (supervised)."""
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from capture.binding import LandmarkBinding
 from capture.formation import FaceFormation
 from capture.formation_losses import FormationLosses, LossWeights, VisibleVertices
+from capture.train_tracker.pointing import Pointing
 from capture.train_tracker.supervision import Supervision, Truth
 from models.face import FaceModel
 from models.levels import FaceLevels
@@ -50,9 +51,11 @@ class TrackerObjective(nn.Module):
         super().__init__()
         self.regressor = FaceRegressor(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.formation = FaceFormation(model, levels)
+        self.pointing = Pointing(self.regressor)
         self.supervision = Supervision(model, weights)
         self.formation_losses = FormationLosses(model, LandmarkBinding.load(), weights)
         self._visible = VisibleVertices(model, config.size)
+        self._weights = weights
 
     def forward(self, truth: Truth, frames: Frames | None = None) -> dict[str, Tensor]:
         """Give the weighted terms, scalars; their sum is to be minimised. Gradients of all parameters are used."""
@@ -62,6 +65,8 @@ class TrackerObjective(nn.Module):
             raw = self.regressor(crops.contiguous(memory_format=torch.channels_last))
         count = len(truth.crop)
         terms = self.supervision(self.formation, self.regressor.split(raw[:count]), truth)
+        seen = self.supervision.seen_eyes(truth)
+        terms["pointing"] = self._weights.pointing * self.pointing(truth.landmarks, seen, truth.confidence)
         if frames is not None:
             terms |= self._judge_frames(self.regressor.split(raw[count:]), frames)
         return terms | self.formation_losses.regularise(self.formation)

@@ -52,6 +52,10 @@ class Truth:
     """`[B, V, 3]` the true head at rest, metres."""
     albedo: Tensor
     """`[B, V, 3]` the true albedo, linear."""
+    landmarks: Tensor
+    """`[B, 478, 2]` where the landmarks of `capture.landmarks` lie in the crop, pixels."""
+    visible: Tensor
+    """`[B, V]` 1 where nothing hides a vertex, else 0."""
     confidence: Tensor
     """`[B]` 1 for a face, 0 for a crop that shows none, or badly; the other fields mean nothing then."""
 
@@ -92,8 +96,12 @@ class Supervision(nn.Module):
         directions[:, 2] = np.abs(directions[:, 2])  # what the camera sees faces it
         harmonics = sh_basis(torch.from_numpy(directions.astype(np.float32)))
         self.register_buffer("harmonics", harmonics, persistent=False)
+        for side, lid in zip(("left", "right"), model.lid_vertices, strict=True):
+            self.register_buffer(f"lid_{side}", torch.from_numpy(lid.astype(np.int64)), persistent=False)
 
     skin: Tensor
+    lid_left: Tensor
+    lid_right: Tensor
     harmonics: Tensor
 
     def forward(self, formation: FaceFormation, said: Regressed, truth: Truth) -> dict[str, Tensor]:
@@ -105,14 +113,15 @@ class Supervision(nn.Module):
             return (errors.flatten(1).mean(1) * face).sum() / count
 
         true_place = place(truth.translation, truth.rotation, truth.focal_px, truth.crop.shape[-1])
-        open_eyes = 1.0 - truth.expression[:, BLINKS].clamp(0.0, 1.0)
+        seen_eyes = self.seen_eyes(truth)
+        turned = rotation_angle(said.rotation, truth.rotation)
         weight_error = (said.expression - truth.expression).abs()
         terms = {
-            "rotation": w.rotation * average(rotation_angle(said.rotation, truth.rotation)[:, None]),
-            "place": w.place * average((said.place - true_place).abs()),
-            "expression": w.expression * average(weight_error[:, FREE]),
-            "lids": w.lids * average(weight_error[:, LIDS]),
-            "gaze": w.gaze * average(sight_angle(said.gaze, truth.gaze) * open_eyes),
+            "rotation": w.rotation * average(huber(turned, ROUND_RAD)[:, None]),
+            "place": w.place * average(huber((said.place - true_place).abs(), ROUND_PLACE)),
+            "expression": w.expression * average(huber(weight_error[:, FREE], ROUND_WEIGHT)),
+            "lids": w.lids * average(huber(weight_error[:, LIDS], ROUND_WEIGHT)),
+            "gaze": w.gaze * average(huber(sight_angle(said.gaze, truth.gaze), ROUND_RAD) * seen_eyes),
             "identity": w.identity * average((said.identity - truth.identity).square())
             + w.identity * average((said.reflectance - truth.reflectance).square()),
             "light": w.light
@@ -138,6 +147,24 @@ class Supervision(nn.Module):
         off = (pixels - project(true_view, truth.focal_px, size)).square().sum(2).add(1e-4).sqrt()
         terms["reprojection"] = w.reprojection * average(off.clamp(max=size))
         return terms
+
+    def seen_eyes(self, truth: Truth) -> Tensor:
+        """Say how far each eye can be seen, `[B, 2]` from 0 to 1: open, and nothing before it."""
+        opened = 1.0 - truth.expression[:, BLINKS].clamp(0.0, 1.0)
+        seen = torch.stack([truth.visible[:, lid].mean(1) for lid in (self.lid_left, self.lid_right)], 1)
+        return opened * (seen / SEEN_LIDS).clamp(max=1.0)
+
+
+SEEN_LIDS = 0.7
+"""Share of an eye's lid vertices in sight from which its gaze counts in full; a fifth of them lie in folds."""
+ROUND_RAD, ROUND_PLACE, ROUND_WEIGHT = 0.12, 0.06, 0.35
+"""Errors below which squares are compared. Absolute errors alone would ask for the median of what the network cannot
+tell yet, which for blendshapes is next to zero, and leave no slope away from it."""
+
+
+def huber(error: Tensor, delta: float) -> Tensor:
+    """Square errors (not negative) below `delta`, and go on straight above, with slope 1 (Huber 1964)."""
+    return torch.where(error < delta, error.square() / (2 * delta), error - delta / 2)
 
 
 def rotation_angle(one: Tensor, other: Tensor) -> Tensor:

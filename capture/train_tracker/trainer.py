@@ -96,7 +96,8 @@ class TrackerTrainer:
         self.average = FaceRegressor(regressor).to(processes.device)
         self.average.load_state_dict(self.objective.regressor.state_dict())
         self.average.requires_grad_(False).eval()
-        network, levels_bases = list(self.objective.regressor.parameters()), list(self.objective.formation.parameters())
+        network = [*self.objective.regressor.parameters(), *self.objective.pointing.parameters()]
+        levels_bases = list(self.objective.formation.parameters())
         groups: list[dict[str, Any]] = [
             {"params": network, "rate": config.learning_rate, "weight_decay": config.decay},
             {"params": levels_bases, "rate": config.levels_rate, "weight_decay": 0.0},

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from capture.binding import LandmarkBinding
 from models.camera import Camera
 from models.face import FaceModel
 from models.illumination import linear_to_srgb, shade, vertex_normals
@@ -23,6 +24,7 @@ class Painter:
     def __init__(self, model: FaceModel, seed: int = 0) -> None:
         self._model, self._rng = model, np.random.default_rng(seed)
         self._camera = Camera(width=SIZE, height=SIZE, focal_px=FOCAL_PX, center_px=(SIZE / 2, SIZE / 2))
+        self._binding = LandmarkBinding.load()
         self._rasterizer = Rasterizer(model.triangles, SIZE, SIZE)
         waves = np.random.default_rng(1).normal(0, 30.0, (3, 12))
         self._beyond = np.sin(model.mean @ waves)
@@ -52,13 +54,16 @@ class Painter:
         self._rasterizer.interpolate(color, image)
         crop = (image.transpose(1, 2, 0) * 255 + 0.5).astype(np.uint8)
         truth = params.fields() | {"vertices": neutral, "albedo": albedo, "focal_px": np.float32(FOCAL_PX)}
-        return {"crop": crop, "confidence": np.float32(1)} | truth
+        points = np.einsum("lk,lkd->ld", self._binding.barycentric, vertices[self._binding.corners(model)])
+        visible = {"visible": np.ones(len(neutral), bool), "landmarks": self._camera.project(points)}
+        return {"crop": crop, "confidence": np.float32(1)} | truth | visible
 
     def nothing(self) -> dict[str, Any]:
         """Paint no face; what is said of it means nothing."""
-        values = {name: np.full_like(value, np.nan) for name, value in self.face().items() if name != "crop"}
+        face = self.face()
+        values = {name: np.full_like(value, np.nan) for name, value in face.items() if name not in ("crop", "visible")}
         noise = self._rng.integers(0, 256, (SIZE, SIZE, 3)).astype(np.uint8)
-        return {"crop": noise} | values | {"confidence": np.float32(0)}
+        return {"crop": noise, "visible": face["visible"]} | values | {"confidence": np.float32(0)}
 
     def batch(self, count: int) -> dict[str, NDArray[Any]]:
         """Paint `count` samples, every eighth of them without a face."""
