@@ -15,7 +15,9 @@ CLOSED_WEIGHT = 0.02
 """Share that remains of an iris's weight behind closed lids, where the detector invents one."""
 
 
-@numba.njit(cache=True, error_model="numpy", boundscheck=False, fastmath={"contract", "arcp", "nsz", "reassoc"})
+@numba.njit(
+    cache=True, nogil=True, error_model="numpy", boundscheck=False, fastmath={"contract", "arcp", "nsz", "reassoc"}
+)
 def accumulate(  # noqa: C901 - one pass over the landmarks, nothing is stored between steps
     observed: Array,  # [478, 2] rays: x / depth, y / depth
     precision: Array,  # [478] 1 / m^2

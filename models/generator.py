@@ -30,8 +30,8 @@ class GeneratorConfig:
     """Width and height of conditioning and output, pixels; a multiple of 128."""
     window: int = 11
     """Conditioning frames seen at once, the current one last."""
-    stem_channels: int = 16
-    """Channels of the small feature map kept of each frame."""
+    stem_channels: int = 24
+    """Channels of the small feature map kept of each frame, at 1/8 of the resolution."""
     widths: tuple[int, ...] = (32, 64, 96, 128, 128)
     """Channels at 1/2, 1/4, 1/8, 1/16 and 1/32 of the resolution."""
     texture_channels: int = 12
@@ -109,13 +109,14 @@ class SpaceTimeGenerator(nn.Module):
         self.config = config
         size, widths, stem = config.resolution, config.widths, config.stem_channels
         self.stem_first = _conv(CONDITIONING_CHANNELS, stem)
-        self.stem_second = _conv(stem, stem)
-        self.fuse = _conv(stem * config.window, widths[1], size=1)
+        self.stem_second = _conv(stem, stem, stride=2)
+        self.fuse = _conv(stem * config.window, widths[2], size=1)
         self.canvas = nn.Parameter(torch.zeros(1, widths[1], size // 4, size // 4))
-        self.enter = _conv(CONDITIONING_CHANNELS * 4, widths[0])
+        self.enter = _conv(CONDITIONING_CHANNELS * 4, widths[0], size=1)
         self.down = nn.ModuleList(_conv(a, b, stride=2) for a, b in itertools.pairwise(widths))
-        self.encode = nn.ModuleList(ResidualBlock(width) for width in widths[1:])
-        self.up = nn.ModuleList(_conv(b, a) for a, b in itertools.pairwise(widths))
+        self.encode = nn.ModuleList(ResidualBlock(width) for width in widths[2:])
+        # One pixel wide and before the enlargement: the same function as behind it, at a quarter of the work.
+        self.up = nn.ModuleList(_conv(b, a, size=1) for a, b in itertools.pairwise(widths))
         self.decode_blocks = nn.ModuleList(ResidualBlock(width) for width in widths[1:-1])
         # The head decides where neck and shoulders are: a global summary reaches every place of every level.
         self.summary = _conv(widths[-1], 16, size=1)
@@ -126,7 +127,7 @@ class SpaceTimeGenerator(nn.Module):
         self.detail = _conv(widths[0], config.detail_channels * 4)
         self.texture = nn.Parameter(0.1 * torch.randn(1, config.texture_channels, *config.texture_size))
         self.mix = _conv(config.detail_channels + config.texture_channels + 4, 16)
-        self.paint = _conv(16, 4)
+        self.paint = _conv(16, 4, size=1)
         with torch.no_grad():
             # Begin with the network's own paint everywhere: a mask that begins shut may never learn to open.
             self.paint.weight.mul_(0.1)
@@ -138,8 +139,14 @@ class SpaceTimeGenerator(nn.Module):
                 keep[:, 3 * index : 3 * index + 3] = 0
         self.register_buffer("keep", keep, persistent=False)
 
+    @property
+    def stem_shape(self) -> tuple[int, int, int]:
+        """Shape `[S, h, w]` of one frame's stem."""
+        side = self.config.resolution // 8
+        return self.config.stem_channels, side, side
+
     def stem(self, conditioning: Tensor) -> Tensor:
-        """Reduce one conditioning frame `[B, 9, H, W]` to `[B, S, H / 4, W / 4]`."""
+        """Reduce one conditioning frame `[B, 9, H, W]` to `[B, S, H / 8, W / 8]`."""
         return self.stem_reduced(functional.avg_pool2d(conditioning, 4))
 
     def stem_reduced(self, reduced: Tensor) -> Tensor:
@@ -153,27 +160,32 @@ class SpaceTimeGenerator(nn.Module):
         """
         conditioning = conditioning * self.keep
         surface = torch.cat([self._sample_texture(conditioning[:, 3:6]), conditioning[:, 6:9]], 1)
-        return self.decode_prepared(functional.pixel_unshuffle(conditioning, 2), surface, window)
+        painted = self.paint_prepared(functional.pixel_unshuffle(conditioning, 2), surface, window)
+        mask = painted[:, 3:]
+        return painted[:, :3] * mask + self.plate * (1 - mask)
 
-    def decode_prepared(self, unshuffled: Tensor, surface: Tensor, window: Tensor) -> Tensor:
-        """Do the rest of `decode`, once the current frame is laid out as the network reads it.
+    def paint_prepared(self, unshuffled: Tensor, surface: Tensor, window: Tensor) -> Tensor:
+        """Do `decode` up to the plate, with the current frame laid out as the network reads it.
 
         `unshuffled` is `[B, 36, H / 2, W / 2]`, each 2 x 2 pixels as channels. `surface` is `[B, C + 4, H, W]`:
-        the texture, its coverage, and the eye and gaze image.
+        the texture, its coverage, and the eye and gaze image. Gives `[B, 4, H, W]`: the paint and, last, its mask, the
+        share of it that hides the plate, each in 0 to 1.
         """
         batch, length, channels, height, width = window.shape
-        context = self.fuse(window.reshape(batch, length * channels, height, width)) + self.canvas
+        context = self.fuse(window.reshape(batch, length * channels, height, width))
         x = _activate(self.enter(unshuffled))
         skips = [x]
-        for level, (down, block) in enumerate(zip(self.down, self.encode, strict=True)):
+        x = _activate(self.down[0](x) + self.canvas)
+        skips.append(x)
+        for level, (down, block) in enumerate(zip(list(self.down)[1:], self.encode, strict=True)):
             x = down(x)
             x = block(_activate(x + context if level == 0 else x))
             skips.append(x)
         shifts = self._summarize(x)
         x = skips.pop()
         for level in range(len(self.up) - 1, -1, -1):
-            x = functional.interpolate(x, scale_factor=2.0, mode="nearest")
-            x = _activate(self.up[level](x) + skips.pop())
+            x = functional.interpolate(self.up[level](x), scale_factor=2.0, mode="nearest")
+            x = _activate(x + skips.pop())
             if level > 0:
                 x = self.decode_blocks[level - 1](x + shifts[level - 1])
         detail = _activate(functional.pixel_shuffle(self.detail(x), 2))
@@ -181,9 +193,7 @@ class SpaceTimeGenerator(nn.Module):
         split = detail.shape[1]
         mixed = functional.conv2d(detail, self.mix.weight[:, :split], self.mix.bias, padding=1)
         mixed = _activate(mixed + functional.conv2d(surface, self.mix.weight[:, split:], padding=1))
-        painted = torch.sigmoid(self.paint(mixed))
-        mask = painted[:, 3:]
-        return painted[:, :3] * mask + self.plate * (1 - mask)
+        return torch.sigmoid(self.paint(mixed))
 
     def _summarize(self, x: Tensor) -> list[Tensor]:
         code = _activate(self.summary_hidden(_activate(self.summary(x)).flatten(1)))

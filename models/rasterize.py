@@ -13,7 +13,7 @@ NEAR_M = 0.05
 """Triangles with a vertex closer to the camera than this are left out."""
 
 
-@numba.njit(cache=True, fastmath={"contract", "arcp", "nsz"}, error_model="numpy", boundscheck=False)
+@numba.njit(cache=True, nogil=True, fastmath={"contract", "arcp", "nsz"}, error_model="numpy", boundscheck=False)
 def _fill(
     pixels: Array, inverse_depth: Array, triangles: Indices, depth: Array, face: Indices, weights: Array
 ) -> None:  # pragma: no cover - compiled
@@ -55,7 +55,7 @@ def _fill(
                     weights[y, x, 1] = wb * ib / inverse
 
 
-@numba.njit(cache=True, fastmath={"contract", "arcp", "nsz"}, error_model="numpy", boundscheck=False)
+@numba.njit(cache=True, nogil=True, fastmath={"contract", "arcp", "nsz"}, error_model="numpy", boundscheck=False)
 def _interpolate(
     attributes: Array, triangles: Indices, face: Indices, weights: Array, output: Array
 ) -> None:  # pragma: no cover - compiled

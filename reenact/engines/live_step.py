@@ -11,14 +11,16 @@ from torch import Tensor, nn
 from models.generator import CONDITIONING_CHANNELS, SpaceTimeGenerator
 
 Array = NDArray[np.float32]
+Image = NDArray[np.uint8]
 
 
 class LiveStep(nn.Module):
-    """`StreamingStep` on inputs that are laid out as the network reads them, and with the picture as bytes.
+    """`StreamingStep` on inputs that are laid out as the network reads them, up to the plate.
 
     Engines are at their worst at moving values about: looking a texture up walks through memory at random, for pixels
     without a head too, and in bfloat16 its coordinates are too coarse to find one of 384 texels by. Compiled code does
-    it for the head alone, in float32, and lays the rest out on the way (`LiveInputs`).
+    it for the head alone, in float32, and lays the rest out on the way (`LiveInputs`). The plate is laid under the
+    paint by compiled code too (`blend`).
     """
 
     def __init__(self, generator: SpaceTimeGenerator) -> None:
@@ -31,12 +33,12 @@ class LiveStep(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Take the arrays of `LiveInputs` and past stems `[1, L - 1, S, h, w]` (none where L is 1).
 
-        Gives the picture `[1, H, W, 3]` uint8 and the new stem `[1, S, h, w]` float32.
+        Gives paint and mask `[1, H, W, 4]` and the new stem `[1, S, h, w]`.
         """
         stem = self.generator.stem_reduced(reduced.permute(0, 3, 1, 2))
         window = stem[:, None] if past is None else torch.cat([past, stem[:, None]], 1)
-        image = self.generator.decode_prepared(unshuffled.permute(0, 3, 1, 2), surface.permute(0, 3, 1, 2), window)
-        return (image.permute(0, 2, 3, 1) * 255.0 + 0.5).clamp(0.0, 255.0).to(torch.uint8), stem
+        painted = self.generator.paint_prepared(unshuffled.permute(0, 3, 1, 2), surface.permute(0, 3, 1, 2), window)
+        return painted.permute(0, 2, 3, 1), stem
 
 
 class LiveInputs:
@@ -70,20 +72,27 @@ class LiveInputs:
         look_up(self._texture, conditioning, self._keep, self.surface[0])
 
 
-@numba.njit(cache=True, fastmath={"contract", "nsz"}, error_model="numpy")
+@numba.njit(cache=True, nogil=True, fastmath={"contract", "nsz"}, error_model="numpy")
 def lay_out(conditioning: Array, keep: Array, unshuffled: Array, reduced: Array) -> None:  # pragma: no cover - compiled
     """Write `conditioning [9, S, S]`, masked by `keep [9]`, as `LiveInputs.unshuffled` and `reduced` want it."""
     channels, size, _ = conditioning.shape
     reduced[:] = np.float32(0.0)
     for y in range(size // 2):
+        top, bottom = 2 * y, 2 * y + 1
         for x in range(size // 2):
+            left, right = 2 * x, 2 * x + 1
+            # Most of a picture is no head.
+            is_head = False
+            for channel in range(3, 6):
+                plane = conditioning[channel]
+                is_head |= (plane[top, left] + plane[top, right] + plane[bottom, left] + plane[bottom, right]) > 0.0
+            if not is_head:
+                unshuffled[y, x] = 0.0
+                continue
             for channel in range(channels):
                 mask = keep[channel]
-                a, b = mask * conditioning[channel, 2 * y, 2 * x], mask * conditioning[channel, 2 * y, 2 * x + 1]
-                c, d = (
-                    mask * conditioning[channel, 2 * y + 1, 2 * x],
-                    mask * conditioning[channel, 2 * y + 1, 2 * x + 1],
-                )
+                a, b = mask * conditioning[channel, top, left], mask * conditioning[channel, top, right]
+                c, d = mask * conditioning[channel, bottom, left], mask * conditioning[channel, bottom, right]
                 place = 4 * channel
                 unshuffled[y, x, place] = a
                 unshuffled[y, x, place + 1] = b
@@ -92,7 +101,7 @@ def lay_out(conditioning: Array, keep: Array, unshuffled: Array, reduced: Array)
                 reduced[y // 2, x // 2, channel] += (a + b + c + d) * np.float32(0.0625)
 
 
-@numba.njit(cache=True, fastmath={"contract", "nsz"}, error_model="numpy")
+@numba.njit(cache=True, nogil=True, fastmath={"contract", "nsz"}, error_model="numpy")
 def look_up(texture: Array, conditioning: Array, keep: Array, surface: Array) -> None:  # pragma: no cover - compiled
     """Sample `texture [h, w, C]` at the codes of `conditioning [9, S, S]` into `LiveInputs.surface`; 0 without a head.
 
@@ -123,3 +132,22 @@ def look_up(texture: Array, conditioning: Array, keep: Array, surface: Array) ->
                 below = texture[bottom, left, k] + du * (texture[bottom, right, k] - texture[bottom, left, k])
                 surface[y, x, k] = above + dv * (below - above)
             surface[y, x, channels] = 1.0
+
+
+def plate_of(generator: SpaceTimeGenerator) -> Array:
+    """Give the plate of `generator` as `blend` reads it, `[H, W, 3]` in 0 to 1."""
+    return generator.plate.detach()[0].permute(1, 2, 0).float().cpu().contiguous().numpy()
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"contract", "nsz"}, error_model="numpy")
+def blend(painted: Array, plate: Array, image: Image) -> None:  # pragma: no cover - compiled
+    """Lay paint and mask `[H, W, 4]` over `plate [H, W, 3]` into `image [H, W, 3]` uint8."""
+    height, width = plate.shape[:2]
+    for y in range(height):
+        for x in range(width):
+            mask = painted[y, x, 3]
+            for k in range(3):
+                below = plate[y, x, k]
+                image[y, x, k] = np.uint8(
+                    (below + mask * (painted[y, x, k] - below)) * np.float32(255) + np.float32(0.5)
+                )

@@ -19,7 +19,7 @@ from models.cache import cache_folder
 from models.generator import SpaceTimeGenerator
 from reenact.engines import live_step
 from reenact.engines.engine import Array, EngineError, Image
-from reenact.engines.live_step import LiveInputs, LiveStep
+from reenact.engines.live_step import LiveInputs, LiveStep, blend, plate_of
 from reenact.window import StemRing, Step
 
 logger = logging.getLogger(__name__)
@@ -43,9 +43,11 @@ class OpenVinoEngine:
             raise EngineError("This processor has no bfloat16 arithmetic (AVX-512 BF16 or AMX).")
         self.precision: str = precision
         config, size = generator.config, generator.config.resolution
-        self._ring = StemRing(config.window, (config.stem_channels, size // 4, size // 4))
+        self._ring = StemRing(config.window, generator.stem_shape)
         self._inputs = LiveInputs(generator)
-        self._image = np.zeros((1, size, size, 3), np.uint8)
+        self._plate = plate_of(generator)
+        self._painted = np.zeros((1, size, size, 4), np.float32)
+        self._image = np.zeros((size, size, 3), np.uint8)
         properties: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": HINTS[precision],
             "PERFORMANCE_HINT": "LATENCY",
@@ -56,7 +58,7 @@ class OpenVinoEngine:
         self._request = core.compile_model(_converted(core, generator), "CPU", properties).create_infer_request()
         for index, array in enumerate(self._inputs.arrays):
             self._bind(index, array)
-        self._request.set_output_tensor(0, _shared(self._image))
+        self._request.set_output_tensor(0, _shared(self._painted))
 
     def generate(self, conditioning: Array, step: Step) -> Image:
         """Turn conditioning `[9, S, S]` float32 into a picture `[S, S, 3]` uint8 RGB."""
@@ -67,7 +69,8 @@ class OpenVinoEngine:
         if step is Step.RESTART and self._ring.past.size:
             self._ring.fill()
             self._run()
-        return self._image[0]
+        blend(self._painted[0], self._plate, self._image)
+        return self._image
 
     def _run(self) -> None:
         if self._ring.past.size:
@@ -131,10 +134,10 @@ def _converted(core: Any, generator: SpaceTimeGenerator) -> Any:  # noqa: ANN401
 def _convert(generator: SpaceTimeGenerator) -> Any:  # noqa: ANN401
     import openvino
 
-    config, size = generator.config, generator.config.resolution
+    config = generator.config
     shapes: list[tuple[int, ...]] = [array.shape for array in LiveInputs(generator).arrays]
     if config.window > 1:
-        shapes.append((1, config.window - 1, config.stem_channels, size // 4, size // 4))
+        shapes.append((1, config.window - 1, *generator.stem_shape))
     example = tuple(torch.zeros(shape) for shape in shapes)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing warns of every Python number it freezes; shapes are fixed here

@@ -9,7 +9,7 @@ import torch
 
 from models.generator import SpaceTimeGenerator
 from reenact.engines.engine import Array, EngineError, Image
-from reenact.engines.live_step import LiveInputs, LiveStep
+from reenact.engines.live_step import LiveInputs, LiveStep, blend, plate_of
 from reenact.window import StemRing, Step
 
 
@@ -29,8 +29,10 @@ class TorchEngine:
         self.precision: str = precision
         config = generator.config
         self._network = LiveStep(generator).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._ring = StemRing(config.window, (config.stem_channels, config.resolution // 4, config.resolution // 4))
+        self._ring = StemRing(config.window, generator.stem_shape)
         self._inputs = LiveInputs(generator)
+        self._plate = plate_of(generator)
+        self._image = np.zeros((config.resolution, config.resolution, 3), np.uint8)
         self._tensors = [torch.from_numpy(array) for array in self._inputs.arrays]
 
     def generate(self, conditioning: Array, step: Step) -> Image:
@@ -38,19 +40,20 @@ class TorchEngine:
         self._inputs.set(conditioning)
         if step is Step.APPEND:
             self._ring.append()
-        image = self._run()
+        self._run()
         if step is Step.RESTART and self._ring.past.size:
             self._ring.fill()
-            image = self._run()
-        return image
+            self._run()
+        blend(self._painted, self._plate, self._image)
+        return self._image
 
-    def _run(self) -> Image:
+    def _run(self) -> None:
         past = torch.from_numpy(self._ring.past) if self._ring.past.size else None
         is_bf16 = self.precision == "bf16"
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=is_bf16):
-            image, stem = self._network(*self._tensors, past)
+            painted, stem = self._network(*self._tensors, past)
         np.copyto(self._ring.current, stem.float().numpy())
-        return image[0].numpy()
+        self._painted = painted[0].float().contiguous().numpy()
 
     def close(self) -> None:
         """Free the network."""

@@ -27,7 +27,7 @@ FOLLOWS = {
     "mouth_width": 0.65,
 }
 """Least correlation of the output with the source; a bare echo reaches 0.95 to 0.99."""
-MIN_FPS = 10.0
+MIN_FPS = 15.0
 MAX_MEMORY_GROWTH = 1.05
 
 

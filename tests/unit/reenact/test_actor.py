@@ -167,7 +167,7 @@ DAMAGE: dict[str, tuple[Change, str]] = {
     "a PyTorch checkpoint": (save_as_torch, r"is a pickle \(a PyTorch checkpoint\), which could run code"),
     "a pickle": (save_as_pickle, r"is a pickle \(a PyTorch checkpoint\), which could run code"),
     "NaN in weights": (fill_with_nan, r"the tensor fuse\.weight holds values that are not finite"),
-    "another shape": (reshape, r"the tensor fuse\.bias has shape \[9\], and the network needs \[8\]"),
+    "another shape": (reshape, r"the tensor fuse\.bias has shape \[9\], and the network needs \[12\]"),
     "another type": (widen, r"the tensor fuse\.bias is torch\.float32, and must be torch\.float16"),
     "a tensor missing": (
         lambda p: rewrite_weights(p, lambda w: w.pop("plate")), r"lacks tensor plate: it belongs to another network"
