@@ -40,8 +40,8 @@ class TrainingConfig:
     learning_rate: float = 1e-3
     """Peak step of Adam, reached after `warm_up` and falling as a cosine to 2 % of itself."""
     warm_up: int = 60
-    """Steps over which the learning rate rises, however short the run: Adam's first steps are wild, and may shut the mask
-    for good."""
+    """Steps over which the learning rate rises, however short the run is: Adam's first steps are wild, and may shut the
+    mask for good."""
     perceptual_from: float = 0.12
     """Share at which the perceptual loss joins."""
     perceptual_weight: float = 0.5
