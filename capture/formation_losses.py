@@ -47,29 +47,30 @@ class LossWeights:
     constancy: float = 1.0
     """Global reflectance constancy: mean squared difference of albedo between places of plain skin."""
     rotation: float = 12.0
-    """Angle between the true and the given rotation, radians (supervised)."""
+    """Angle between the true and the given rotation, radians (supervised; squared below `ROUND_RAD`)."""
     place: float = 12.0
-    """Mean absolute error of `Regressed.place` (supervised)."""
-    reprojection: float = 0.25
+    """Mean absolute error of `Regressed.place` (supervised; squared below `ROUND_PLACE`)."""
+    reprojection: float = 0.1
     """Mean distance in crop pixels between vertices with the given and with the true pose, shape and expression
     (supervised)."""
-    expression: float = 10.0
-    """Mean absolute error of the blendshape weights (supervised)."""
-    motion: float = 0.6
+    expression: float = 60.0
+    """Mean absolute error of the blendshape weights (supervised; squared below `ROUND_WEIGHT`, like lids)."""
+    motion: float = 0.3
     """Mean distance in millimetres between what the given and the true expression do to vertices (supervised)."""
-    lids: float = 3.0
+    lids: float = 30.0
     """Mean absolute error of the blink, squint and wide weights, once more (supervised)."""
-    gaze: float = 6.0
-    """Mean angle between the given and the true lines of sight, radians, as far as the lids are open (supervised)."""
-    vertices: tuple[float, float, float] = (0.3, 0.2, 0.2)
-    """Mean distance in millimetres to the true head at rest, for levels 0, 1 and 2 (supervised)."""
+    gaze: float = 40.0
+    """Mean angle between the given and the true lines of sight, radians, as far as each eye can be seen (supervised;
+    squared below `ROUND_RAD`)."""
+    vertices: tuple[float, float, float] = (0.06, 0.05, 0.05)
+    """Mean distance in millimetres to the true head at rest, size apart, for levels 0, 1 and 2 (supervised)."""
     identity: float = 0.05
     """Mean squared error of identity and of reflectance coefficients, standard deviations (supervised)."""
-    albedo: tuple[float, float, float] = (4.0, 3.0, 3.0)
+    albedo: tuple[float, float, float] = (1.0, 0.7, 0.7)
     """Mean absolute error of albedo, for levels 0, 1 and 2 (supervised)."""
-    light: float = 1.0
+    light: float = 0.5
     """Mean absolute error of the light on a sphere (supervised)."""
-    pointing: float = 4.0
+    pointing: float = 1.0
     """What the helping heads get wrong about landmarks: cross entropy of their spots, offsets in places of a map
     (supervised)."""
     confidence: float = 1.0

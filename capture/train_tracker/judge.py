@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from capture.formation import FaceFormation
-from capture.train_tracker.supervision import BLINKS, FREE, LIDS, Truth, rotation_angle, sight_angle
+from capture.train_tracker.supervision import FREE, LIDS, Truth, rotation_angle, same_size, seen_eyes, sight_angle
 from models.level_priors import LevelPriors
 from models.levels import LEVELS
 from models.regressor import FaceRegressor, Regressed
+
+MIN_SEEN = 0.3
+"""Sight of both eyes together below which a face does not count for gaze."""
 
 
 @torch.no_grad()
@@ -22,8 +25,9 @@ def judge(
 ) -> dict[str, float]:
     """Measure on `faces`, a dict of arrays of `capture.synthetic`: means over faces, in the units of the names.
 
-    Geometry is compared on the skin of the face after rigid alignment, albedo as mean absolute error; `confidence` is
-    the share of crops, faces and others, that it sorts rightly.
+    Geometry is compared on the skin of the face after rigid alignment (`geometry`), and after alignment of size as well
+    (`shape`), for one picture hardly says how large a head is; albedo as mean absolute error. Gaze counts as far as an
+    eye can be seen. `confidence` is the share of crops, faces and others, that it sorts rightly.
     """
     device = formation.mean.device
     skin = LevelPriors(formation.model).face.to(device)
@@ -36,31 +40,39 @@ def judge(
         right.append((said.confidence > 0) == (truth.confidence > 0.5))
         row = measure(formation, said, truth, skin)
         rows.append({name: values[truth.confidence > 0.5] for name, values in row.items()})
-    results = {name: float(torch.cat([row[name] for row in rows]).mean()) for name in rows[0]}
+    results = {name: float(torch.cat([row[name] for row in rows]).nanmean()) for name in rows[0]}
     return results | {"confidence": float(torch.cat(right).float().mean())}
 
 
 def measure(formation: FaceFormation, said: Regressed, truth: Truth, skin: Tensor) -> dict[str, Tensor]:
-    """Give every error of every face, `[B]` each; `skin [V]` bool says where shape and colour are compared."""
+    """Give every error of every face, `[B]` each, NaN for gaze where no eye can be seen.
+
+    `skin [V]` bool says where shape and colour are compared.
+    """
     translation = said.translation(truth.focal_px, truth.crop.shape[-1])
     distance = truth.translation.norm(dim=1)
     off = (said.expression - truth.expression).abs()
-    open_eyes = 1.0 - truth.expression[:, BLINKS].clamp(0.0, 1.0)
     sight = sight_angle(said.gaze, truth.gaze)
+    seen = seen_eyes(truth, (formation.lid_left, formation.lid_right))
+    seen = seen.where(seen.sum(1, keepdim=True) > MIN_SEEN, seen.new_tensor(torch.nan))
     row = {
         "rotation_deg": torch.rad2deg(rotation_angle(said.rotation, truth.rotation)),
         "translation_percent": 100 * (translation - truth.translation).norm(dim=1) / distance,
-        "gaze_deg": torch.rad2deg((sight * open_eyes).sum(1) / open_eyes.sum(1).clamp(min=1e-3)),
+        "gaze_deg": torch.rad2deg((sight * seen).sum(1) / seen.sum(1)),
         "expression": off[:, FREE].mean(1),
         "lids": off[:, LIDS].mean(1),
         "light": (said.illumination - truth.illumination).abs().mean((1, 2)),
     }
+    true_shape = truth.vertices[:, skin]
     neutral, albedo = formation.neutral(said.identity), formation.albedo(said.reflectance)
     for level in LEVELS:
         shape = neutral + formation.geometry_correction(said.geometry_levels, level)
         color = albedo + formation.reflectance_correction(said.reflectance_levels, level)
-        aligned = align(shape[:, skin], truth.vertices[:, skin])
-        row[f"geometry_{level}_mm"] = 1e3 * (aligned - truth.vertices[:, skin]).norm(dim=2).mean(1)
+        aligned = align(shape[:, skin], true_shape)
+        row[f"geometry_{level}_mm"] = 1e3 * (aligned - true_shape).norm(dim=2).mean(1)
+        middle = true_shape.mean(1, keepdim=True)
+        sized = same_size(aligned - middle, true_shape - middle) + middle
+        row[f"shape_{level}_mm"] = 1e3 * (sized - true_shape).norm(dim=2).mean(1)
         row[f"albedo_{level}"] = (color[:, skin].clamp(0, 1) - truth.albedo[:, skin]).abs().mean((1, 2))
     return row
 

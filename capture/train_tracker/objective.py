@@ -14,7 +14,7 @@ from capture.binding import LandmarkBinding
 from capture.formation import FaceFormation
 from capture.formation_losses import FormationLosses, LossWeights, VisibleVertices
 from capture.train_tracker.pointing import Pointing
-from capture.train_tracker.supervision import Supervision, Truth
+from capture.train_tracker.supervision import Supervision, Truth, seen_eyes
 from models.face import FaceModel
 from models.levels import FaceLevels
 from models.regressor import FaceRegressor, Regressed, RegressorConfig
@@ -65,7 +65,7 @@ class TrackerObjective(nn.Module):
             raw = self.regressor(crops.contiguous(memory_format=torch.channels_last))
         count = len(truth.crop)
         terms = self.supervision(self.formation, self.regressor.split(raw[:count]), truth)
-        seen = self.supervision.seen_eyes(truth)
+        seen = seen_eyes(truth, (self.formation.lid_left, self.formation.lid_right))
         terms["pointing"] = self._weights.pointing * self.pointing(truth.landmarks, seen, truth.confidence)
         if frames is not None:
             terms |= self._judge_frames(self.regressor.split(raw[count:]), frames)

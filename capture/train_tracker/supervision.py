@@ -96,12 +96,8 @@ class Supervision(nn.Module):
         directions[:, 2] = np.abs(directions[:, 2])  # what the camera sees faces it
         harmonics = sh_basis(torch.from_numpy(directions.astype(np.float32)))
         self.register_buffer("harmonics", harmonics, persistent=False)
-        for side, lid in zip(("left", "right"), model.lid_vertices, strict=True):
-            self.register_buffer(f"lid_{side}", torch.from_numpy(lid.astype(np.int64)), persistent=False)
 
     skin: Tensor
-    lid_left: Tensor
-    lid_right: Tensor
     harmonics: Tensor
 
     def forward(self, formation: FaceFormation, said: Regressed, truth: Truth) -> dict[str, Tensor]:
@@ -113,7 +109,7 @@ class Supervision(nn.Module):
             return (errors.flatten(1).mean(1) * face).sum() / count
 
         true_place = place(truth.translation, truth.rotation, truth.focal_px, truth.crop.shape[-1])
-        seen_eyes = self.seen_eyes(truth)
+        seen = seen_eyes(truth, (formation.lid_left, formation.lid_right))
         turned = rotation_angle(said.rotation, truth.rotation)
         weight_error = (said.expression - truth.expression).abs()
         terms = {
@@ -121,7 +117,7 @@ class Supervision(nn.Module):
             "place": w.place * average(huber((said.place - true_place).abs(), ROUND_PLACE)),
             "expression": w.expression * average(huber(weight_error[:, FREE], ROUND_WEIGHT)),
             "lids": w.lids * average(huber(weight_error[:, LIDS], ROUND_WEIGHT)),
-            "gaze": w.gaze * average(huber(sight_angle(said.gaze, truth.gaze), ROUND_RAD) * seen_eyes),
+            "gaze": w.gaze * average(huber(sight_angle(said.gaze, truth.gaze), ROUND_RAD) * seen),
             "identity": w.identity * average((said.identity - truth.identity).square())
             + w.identity * average((said.reflectance - truth.reflectance).square()),
             "light": w.light
@@ -134,7 +130,7 @@ class Supervision(nn.Module):
         colors = formation.colors(said.reflectance, said.reflectance_levels, at)
         true_color = truth.albedo.index_select(1, at)
         for level in LEVELS:
-            distance = 1e3 * (shapes[level] - true_shape).square().sum(2).add(1e-10).sqrt()
+            distance = 1e3 * (same_size(shapes[level], true_shape) - true_shape).square().sum(2).add(1e-10).sqrt()
             terms[f"vertices_{level}"] = w.vertices[level] * average(distance)
             terms[f"albedo_{level}"] = w.albedo[level] * average((colors[level] - true_color).abs())
         both = torch.cat([said.expression, truth.expression]), torch.cat([said.gaze, truth.gaze])
@@ -148,12 +144,6 @@ class Supervision(nn.Module):
         terms["reprojection"] = w.reprojection * average(off.clamp(max=size))
         return terms
 
-    def seen_eyes(self, truth: Truth) -> Tensor:
-        """Say how far each eye can be seen, `[B, 2]` from 0 to 1: open, and nothing before it."""
-        opened = 1.0 - truth.expression[:, BLINKS].clamp(0.0, 1.0)
-        seen = torch.stack([truth.visible[:, lid].mean(1) for lid in (self.lid_left, self.lid_right)], 1)
-        return opened * (seen / SEEN_LIDS).clamp(max=1.0)
-
 
 SEEN_LIDS = 0.7
 """Share of an eye's lid vertices in sight from which its gaze counts in full; a fifth of them lie in folds."""
@@ -162,9 +152,26 @@ ROUND_RAD, ROUND_PLACE, ROUND_WEIGHT = 0.12, 0.06, 0.35
 tell yet, which for blendshapes is next to zero, and leave no slope away from it."""
 
 
+def seen_eyes(truth: Truth, lids: tuple[Tensor, Tensor]) -> Tensor:
+    """Say how far each eye can be seen, `[B, 2]` from 0 to 1: open, and nothing before its `lids` (vertices)."""
+    opened = 1.0 - truth.expression[:, BLINKS].clamp(0.0, 1.0)
+    seen = torch.stack([truth.visible[:, lid].mean(1) for lid in lids], 1)
+    return opened * (seen / SEEN_LIDS).clamp(max=1.0)
+
+
 def huber(error: Tensor, delta: float) -> Tensor:
     """Square errors (not negative) below `delta`, and go on straight above, with slope 1 (Huber 1964)."""
     return torch.where(error < delta, error.square() / (2 * delta), error - delta / 2)
+
+
+def same_size(shape: Tensor, target: Tensor) -> Tensor:
+    """Scale `shape [B, N, 3]` about the head's origin to the size of `target`, least squares.
+
+    How large a head is, a picture hardly says: a small one may be near. What it does say is compared without that.
+    """
+    with torch.no_grad():
+        scale = (shape * target).sum((1, 2)) / shape.square().sum((1, 2)).clamp(min=1e-9)
+    return shape * scale[:, None, None]
 
 
 def rotation_angle(one: Tensor, other: Tensor) -> Tensor:

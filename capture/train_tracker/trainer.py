@@ -34,7 +34,7 @@ class TrackerTrainingConfig:
     """Time budget, over all resumptions."""
     steps: int = 0
     """Budget in steps instead of time, where runs are to be compared; 0 for time."""
-    batch: int = 64
+    batch: int = 48
     """Synthetic faces in a step of one process."""
     learning_rate: float = 2e-3
     """Peak step of Adam for the regressor, reached after the first 3 % and falling as a cosine to 1 % of itself."""
