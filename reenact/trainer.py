@@ -38,10 +38,7 @@ class TrainingConfig:
     batch: int = 4
     """Frames in a step."""
     learning_rate: float = 1e-3
-    """Peak step of Adam, reached after `warm_up` and falling as a cosine to 2 % of itself."""
-    warm_up: int = 60
-    """Steps over which the learning rate rises, however short the run is: Adam's first steps are wild, and may shut the
-    mask for good."""
+    """Peak step of Adam, reached after the first 2 % and falling as a cosine to 2 % of itself."""
     perceptual_from: float = 0.12
     """Share at which the perceptual loss joins."""
     perceptual_weight: float = 0.5
@@ -205,8 +202,7 @@ class Trainer:
 
     def _set_learning_rate(self) -> None:
         share = self.share
-        rise = min(1.0, (self.step + 1) / max(1, self.config.warm_up))
-        factor = rise * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
+        factor = min(1.0, share / 0.02 + 0.05) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * factor * group["scale"]
 

@@ -66,8 +66,7 @@ def data(model: FaceModel, recording: Recording) -> TrainingSet:
 
 
 def make_trainer(data: TrainingSet, folder: Path, **changes: float) -> Trainer:
-    short = TrainingConfig(steps=40, warm_up=4, perceptual_from=1.0, adversarial_from=1.0)
-    config = dataclasses.replace(short, **changes)  # type: ignore[arg-type]
+    config = dataclasses.replace(TrainingConfig(steps=40, perceptual_from=1.0, adversarial_from=1.0), **changes)  # type: ignore[arg-type]
     return Trainer(config, SMALL, data, folder, torch.device("cpu"))
 
 
