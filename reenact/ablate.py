@@ -29,14 +29,16 @@ VARIANTS: dict[str, dict[str, int | tuple[str, ...]]] = {
 """What each variant changes in the generator."""
 
 
-def ablate(source: Path, output: Path, *, steps: int, resolution: int, device: str) -> dict[str, dict[str, float]]:
+def ablate(
+    source: Path, output: Path, *, steps: int, resolution: int, device: str, seed: int
+) -> dict[str, dict[str, float]]:
     """Train and judge every variant, skipping those already in `output/ablation.json`; gives the table."""
     output.mkdir(parents=True, exist_ok=True)
     table_path = output / "ablation.json"
     table: dict[str, dict[str, float]] = json.loads(table_path.read_text()) if table_path.exists() else {}
     model = FaceModel.load()
     recording = read_recording(source, model, output)
-    config = TrainingConfig(steps=steps, adversarial_from=1.0)
+    config = TrainingConfig(steps=steps, adversarial_from=1.0, seed=seed)
     for name, changes in VARIANTS.items():
         if name in table:
             continue
@@ -58,10 +60,13 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--resolution", type=int, default=128)
+    parser.add_argument("--seed", type=int, default=TrainingConfig().seed, help="of weights, order and crops")
     parser.add_argument("--device", default="auto")
     args = parser.parse_args()
     keep_memory()
-    table = ablate(args.source, args.output, steps=args.steps, resolution=args.resolution, device=args.device)
+    table = ablate(
+        args.source, args.output, steps=args.steps, resolution=args.resolution, device=args.device, seed=args.seed
+    )
     columns = list(next(iter(table.values())))
     sys.stdout.write(f"{'':20}" + "".join(f"{column:>14}" for column in columns) + "\n")
     for name, row in table.items():
