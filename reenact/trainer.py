@@ -53,6 +53,10 @@ class TrainingConfig:
     """Weight of the patch critic."""
     temporal_weight: float = 0.001
     """Weight of the temporal critic."""
+    scale_limit: float = 8.0
+    """Largest root mean square of the decoder's last features that costs nothing; see `Trainer.run_step`."""
+    scale_weight: float = 0.01
+    """Weight of the logarithm of what is beyond it."""
     average: float = 0.999
     """Share of the old weights that the running average keeps in a step."""
     seed: int = 2018
@@ -81,6 +85,8 @@ class Trainer:
         self.average = place(SpaceTimeGenerator(generator), device)
         self.average.load_state_dict(self.generator.state_dict())
         self.average.requires_grad_(False).eval()
+        self.features: Tensor | None = None
+        self.generator.detail.register_forward_hook(self._see_features)
         self.patch_critic = PatchDiscriminator(3 + CHANNELS).to(device)
         self.time_critic = PatchDiscriminator(2 * (3 + CHANNELS)).to(device)
         slow = [self.generator.texture, self.generator.canvas, self.generator.plate]
@@ -106,7 +112,12 @@ class Trainer:
         return min(1.0, self.spent_s / (60 * self.config.minutes))
 
     def run_step(self) -> None:
-        """Draw a batch, update the generator, its average and, late in the run, the critics."""
+        """Draw a batch, update the generator, its average and, late in the run, the critics.
+
+        A young generator is worse than the plate it may hide, and every layer learns at once to help it out of sight:
+        within twenty steps its features can grow by a factor of a thousand and more, and the sigmoids behind them have
+        no slope left to come back by. So features beyond a limit cost their logarithm, whose slope never ends.
+        """
         began = time.monotonic()
         self._set_learning_rate()
         frames = self._draw(self.config.batch)
@@ -114,7 +125,8 @@ class Trainer:
         losses: dict[str, Tensor] = {}
         output = self._generate(current, reduced)
         losses["photometric"] = photometric(output, truth, importance(current))
-        total = losses["photometric"]
+        losses["scale"] = self._beyond_scale()
+        total = losses["photometric"] + self.config.scale_weight * losses["scale"]
         if self.share >= self.config.perceptual_from:
             losses["perceptual"] = self._perceptual(output, truth)
             total = total + self.config.perceptual_weight * losses["perceptual"]
@@ -136,6 +148,17 @@ class Trainer:
             stems = self.generator.stem_reduced(reduced.flatten(0, 1).contiguous(memory_format=torch.channels_last))
             output = self.generator.decode(current, stems.reshape(batch, length, *stems.shape[1:]))
         return output.float()
+
+    def _see_features(self, _module: nn.Module, _inputs: object, features: Tensor) -> None:
+        self.features = features
+
+    def _beyond_scale(self) -> Tensor:
+        """Give how far the last generated features are beyond the limit, in e-folds; 0 within it."""
+        if self.features is None:
+            raise RuntimeError("nothing was generated")
+        scale = self.features.float().square().mean().sqrt()
+        self.features = None
+        return nn.functional.relu(torch.log(scale / self.config.scale_limit))
 
     def _perceptual(self, output: Tensor, truth: Tensor) -> Tensor:
         if self.perceptual is None:

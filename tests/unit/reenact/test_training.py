@@ -119,6 +119,25 @@ def test_training_learns_and_goes_on_after_an_interruption(data: TrainingSet, tm
     assert second.psnr(held_out) > before + 1.0
 
 
+def test_features_that_grow_too_large_come_back(data: TrainingSet, tmp_path: Path) -> None:
+    def scales(**changes: float) -> list[float]:
+        trainer = make_trainer(data, tmp_path, learning_rate=0.01, **changes)
+        found: list[float] = []
+        trainer.generator.detail.register_forward_hook(
+            lambda _module, _inputs, features: found.append(float(features.detach().square().mean().sqrt()))
+        )
+        with torch.no_grad():
+            trainer.generator.detail.weight.mul_(100.0)
+        for _ in range(30):
+            trainer.run_step()
+        return found
+
+    held, left = scales(), scales(scale_weight=0.0)
+    assert held[0] == left[0] > 20.0
+    assert held[-1] < 9.0
+    assert left[-1] > 12.0
+
+
 def test_critics_change_the_generator(data: TrainingSet, tmp_path: Path) -> None:
     trainer = make_trainer(data, tmp_path, adversarial_from=0.0, steps=4)
     before = [parameter.clone() for parameter in trainer.time_critic.parameters()]
