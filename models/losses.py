@@ -20,6 +20,7 @@ def importance(conditioning: Tensor) -> Tensor:
     eyes = functional.max_pool2d(conditioning[:, 6:7], 8 * scale + 1, 1, 4 * scale)
     x, y, z = conditioning[:, 3:4], conditioning[:, 4:5], conditioning[:, 5:6]
     mouth = ((x - 0.5).abs() < 0.2) & (y > 0.1) & (y < 0.4) & (z > 0.7)
+    mouth |= (y > 0) & (y < 0.075) & (z > 0.7)  # the teeth, see `models.teeth.CODE_ROWS`
     return 1 + 4 * (eyes > 0).to(conditioning.dtype) + 2 * mouth.to(conditioning.dtype)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.camera import Camera
+from models.camera import Camera, rotation_matrix
 from models.face import IRIS_RAD, FaceModel
 from models.illumination import linear_to_srgb, shade, vertex_normals
 from models.params import FaceParams
 from models.rasterize import Rasterizer
+from models.teeth import Teeth
 
 Array = NDArray[np.float32]
 
@@ -29,15 +30,18 @@ class ConditioningRenderer:
     def __init__(self, model: FaceModel, camera: Camera) -> None:
         self._model = model
         self._camera = camera
+        self._teeth = teeth = Teeth(model)
+        self._skin = len(model.mean)
         self._triangles = model.triangles[model.rigidity[model.triangles].min(1) > MIN_RIGIDITY]
+        self._triangles = np.concatenate([self._triangles, self._skin + teeth.triangles])
         self._rasterizer = Rasterizer(self._triangles, camera.height, camera.width)
-        self._attributes = np.zeros((len(model.mean), CHANNELS), np.float32)
-        self._attributes[:, GROUPS["correspondence"]] = model.correspondence
-        self._attributes[:, GROUPS["gaze"]] = _gaze_code(model.eye_angle)
+        self._attributes = np.zeros((self._skin + len(teeth.mean), CHANNELS), np.float32)
+        self._attributes[:, GROUPS["correspondence"]] = np.concatenate([model.correspondence, teeth.correspondence])
+        self._attributes[: self._skin, GROUPS["gaze"]] = _gaze_code(model.eye_angle)
         self._identity: Array | None = None
         self._reflectance: Array | None = None
-        self._neutral = model.mean
-        self._albedo = model.reflectance_mean
+        self._neutral, self._teeth_neutral = model.mean, teeth.mean
+        self._albedo = np.concatenate([model.reflectance_mean, teeth.albedo])
 
     def render(self, params: FaceParams, output: Array | None = None) -> Array:
         """Render one frame to `[9, H, W]` float32 in 0 to 1, zero where there is no head; reuses `output` if given."""
@@ -46,7 +50,9 @@ class ConditioningRenderer:
         else:
             output.fill(0.0)
         self._prepare(params)
-        vertices = self._model.view_vertices(params, self._neutral)
+        head = self._model.vertices(params, self._neutral)
+        teeth = self._teeth.vertices(self._teeth_neutral, params.expression)
+        vertices = np.concatenate([head, teeth]) @ rotation_matrix(params.rotation).T + params.translation
         normals = vertex_normals(vertices, self._triangles)
         self._attributes[:, GROUPS["diffuse"]] = linear_to_srgb(shade(self._albedo, normals, params.illumination))
         self._rasterizer.draw(self._camera.project(vertices), -vertices[:, 2])
@@ -58,9 +64,10 @@ class ConditioningRenderer:
         if self._identity is None or not np.array_equal(self._identity, params.identity):
             self._identity = params.identity.copy()
             self._neutral = self._model.neutral(params.identity)
+            self._teeth_neutral = self._teeth.neutral(params.identity)
         if self._reflectance is None or not np.array_equal(self._reflectance, params.reflectance):
             self._reflectance = params.reflectance.copy()
-            self._albedo = self._model.albedo(params.reflectance)
+            self._albedo[: self._skin] = self._model.albedo(params.reflectance)
 
 
 def _gaze_code(eye_angle: Array) -> Array:

@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="NAME.actor", help="package to write")
     parser.add_argument("--minutes", type=float, default=60.0, help="time budget of training (default 60)")
+    parser.add_argument("--steps", type=int, default=0, help="budget in steps instead of time: the same on a busy machine")
     parser.add_argument("--resolution", type=int, default=256, help="pixels, a multiple of 128 (default 256)")
     parser.add_argument("--window", type=int, default=11, help="conditioning frames seen at once (default 11)")
     parser.add_argument("--title", default="", help="name of the target for people")
@@ -58,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train and package; 0 when the package is written, 1 with a sentence on stderr otherwise."""
     try:
-        config = TrainingConfig(minutes=args.minutes)
+        config = TrainingConfig(minutes=args.minutes, steps=args.steps)
         generator = GeneratorConfig(resolution=args.resolution, window=args.window)
         if args.output.suffix != ".actor":
             raise ValueError(f"{args.output}: the package's name must end in .actor")
