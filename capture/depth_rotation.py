@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capture.rotation import rotation_from_vector, rotation_vector
+from models.camera import ray_rotation
 
 Array = NDArray[np.float64]
 
@@ -43,10 +44,7 @@ class DepthRotation:
         u, _, vt = np.linalg.svd(arms.T @ (rest - weight @ rest))
         turn = (u * [1.0, 1.0, np.sign(np.linalg.det(u @ vt))]) @ vt
         # The detector sees as if the camera looked straight at the face.
-        x, y, z = translation
-        aside = float(np.hypot(x, y))
-        towards = rotation_from_vector(np.array([y, -x, 0.0]) * (np.arctan2(aside, -z) / max(aside, 1e-9)))
-        return np.asarray(rotation_from_vector(-self._bias) @ towards @ turn)
+        return np.asarray(rotation_from_vector(-self._bias) @ ray_rotation(translation) @ turn)
 
     def add_prior(self, hessian: Array, gradient: Array, turned: Array, rotation: Array) -> None:
         """Draw the pose's equations `[6, 6]`, `[6]` at `rotation` towards `turned`, by the depth's say."""

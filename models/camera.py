@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numba
 import numpy as np
@@ -59,6 +60,26 @@ def rotation_angles(matrix: Array) -> Array:
     """Invert `rotation_matrix`: `[..., 3, 3]` to (yaw, pitch, roll) `[..., 3]` radians, pitch within 90 degrees."""
     matrices = np.asarray(matrix, np.float64)
     return _angles(np.ascontiguousarray(matrices.reshape(-1, 3, 3))).reshape(matrices.shape[:-1])
+
+
+def ray_rotation(point: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Give the smallest turn `[3, 3]` that points the camera's axis at `point [3]` of its view frame.
+
+    A head with rotation `R` at `point` looks into the camera as one with `ray_rotation(point).T @ R` would on its axis.
+    """
+    x, y, z = (float(value) for value in point)
+    aside = float(np.hypot(x, y))
+    angle = float(np.arctan2(aside, -z))
+    if aside < 1e-9:
+        return np.eye(3)
+    across, up = x / aside, y / aside
+    sine, rest = np.sin(angle), 1.0 - np.cos(angle)
+    # Rodrigues about (up, -across, 0).
+    return np.array([
+        [1.0 - rest * across * across, -rest * across * up, -sine * across],
+        [-rest * across * up, 1.0 - rest * up * up, -sine * up],
+        [sine * across, sine * up, 1.0 - rest],
+    ])  # fmt: skip
 
 
 @numba.njit(cache=True)

@@ -44,7 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="NAME.actor", help="package to write")
     parser.add_argument("--minutes", type=float, default=60.0, help="time budget of training (default 60)")
-    parser.add_argument("--steps", type=int, default=0, help="budget in steps instead of time: the same on a busy machine")
+    parser.add_argument(
+        "--steps", type=int, default=0, help="budget in steps, the same on a busy machine"
+    )
     parser.add_argument("--resolution", type=int, default=256, help="pixels, a multiple of 128 (default 256)")
     parser.add_argument("--window", type=int, default=11, help="conditioning frames seen at once (default 11)")
     parser.add_argument("--title", default="", help="name of the target for people")

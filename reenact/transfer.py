@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.camera import Camera, rotation_angles, rotation_matrix
+from models.camera import Camera, ray_rotation, rotation_angles, rotation_matrix
 from models.options import check_options, option
 from models.params import EXPRESSION_INDEX, EXPRESSION_NAMES, FaceParams
 from reenact.target import Target
@@ -87,10 +87,11 @@ class Transfer:
         if self._settings.is_mirrored:
             source, source_neutral = mirrored(source), mirrored(source_neutral)
         neutral = self._target.neutral
+        translation = self._translation(source.translation, source_neutral.translation, source_camera)
         return neutral.replace(
             expression=self._expression(source.expression, source_neutral.expression),
-            rotation=self._rotation(source.rotation, source_neutral.rotation),
-            translation=self._translation(source.translation, source_neutral.translation, source_camera),
+            rotation=self._rotation(source, source_neutral, translation),
+            translation=translation,
             gaze=self._soften("gaze", neutral.gaze + self._settings.gaze_gain * (source.gaze - source_neutral.gaze)),
         )
 
@@ -102,11 +103,16 @@ class Transfer:
         moved = np.clip(self._target.neutral.expression + self._gains * change, 0.0, 1.0)
         return np.minimum(moved, self._target.high["expression"]).astype(np.float32)
 
-    def _rotation(self, source: Array, source_neutral: Array) -> Array:
+    def _rotation(self, source: FaceParams, source_neutral: FaceParams, translation: Array) -> Array:
+        """Turn as seen from the camera (allocentric): who faces it from the edge of the picture has the target face it.
+
+        The same share of the picture is another angle for each camera, so that the turn in space would not do.
+        """
+        rest = self._target.neutral
         # Relative in the frame of the head at rest: nodding stays nodding where a camera looks from the side.
-        turn = rotation_angles(rotation_matrix(source_neutral).T @ rotation_matrix(source))
-        turned = rotation_matrix(self._target.neutral.rotation) @ rotation_matrix(self._settings.rotation_gain * turn)
-        return self._soften("rotation", rotation_angles(turned))
+        turn = rotation_angles(_seen_rotation(source_neutral).T @ _seen_rotation(source))
+        turned = _seen_rotation(rest) @ rotation_matrix(self._settings.rotation_gain * turn)
+        return self._soften("rotation", rotation_angles(ray_rotation(translation) @ turned))
 
     def _translation(self, source: Array, source_neutral: Array, source_camera: Camera) -> Array:
         """Move by the same share of the picture: sideways as an angle of view, in depth as a change of scale."""
@@ -149,6 +155,11 @@ def mirrored(params: FaceParams) -> FaceParams:
         translation=MIRROR @ params.translation,
         gaze=params.gaze[::-1] * np.array([-1.0, 1.0], np.float32),
     )
+
+
+def _seen_rotation(params: FaceParams) -> NDArray[np.float64]:
+    """Give the head's rotation `[3, 3]` against the line of sight to it."""
+    return ray_rotation(params.translation).T @ rotation_matrix(params.rotation)
 
 
 def _view_share(camera: Camera) -> float:

@@ -40,43 +40,52 @@ VIEWPORT: ViewportSize = {"width": 800, "height": 600}
 
 RECORD = """
 async ({seconds, stride}) => {
-    const camera = document.getElementById("camera"), output = document.getElementById("output");
-    const canvases = [camera, output].map((video) => {
-        const canvas = new OffscreenCanvas(video.videoWidth, video.videoHeight);
-        return {video, canvas, context: canvas.getContext("2d")};
-    });
-    const encode = (blob) => new Promise((done) => {
-        const reader = new FileReader();
-        reader.onload = () => done(reader.result.split(",")[1]);
-        reader.readAsDataURL(blob);
-    });
-    const shots = [], pending = [];
-    let seen = 0;
-    await new Promise((done) => {
-        const end = performance.now() + 1000 * seconds;
-        const step = (now) => {
-            if (now > end) return done();
+    const end = performance.now() + 1000 * seconds;
+    const record = (video) => new Promise((done) => {
+        const shots = [];
+        let seen = 0;
+        const step = (now, {expectedDisplayTime}) => {
+            if (now > end) return done(Promise.all(shots));
             if (seen++ % stride === 0) {
-                const shot = {time: now};
-                shots.push(shot);
-                for (const [index, {video, canvas, context}] of canvases.entries()) {
-                    context.drawImage(video, 0, 0, canvas.width, canvas.height);
-                    const blob = canvas.convertToBlob({type: "image/jpeg", quality: 0.92});
-                    pending.push(blob.then((made) => { shot[index ? "output" : "camera"] = made; }));
-                }
+                shots.push(createImageBitmap(video).then((bitmap) => ({time: expectedDisplayTime, bitmap})));
             }
-            output.requestVideoFrameCallback(step);
+            video.requestVideoFrameCallback(step);
         };
-        output.requestVideoFrameCallback(step);
+        video.requestVideoFrameCallback(step);
     });
-    await Promise.all(pending);
-    for (const shot of shots) {
-        shot.camera = await encode(shot.camera);
-        shot.output = await encode(shot.output);
-    }
-    return shots;
+    const kept = await Promise.all(["camera", "output"].map((id) => record(document.getElementById(id))));
+    const encode = async ({time, bitmap}) => {
+        const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
+        canvas.getContext("bitmaprenderer").transferFromImageBitmap(bitmap);
+        const file = await canvas.convertToBlob({type: "image/jpeg", quality: 0.92});
+        const bytes = new Uint8Array(await file.arrayBuffer());
+        let text = "";
+        for (let at = 0; at < bytes.length; at += 8192) text += String.fromCharCode(...bytes.subarray(at, at + 8192));
+        return {time, picture: btoa(text)};
+    };
+    const [camera, output] = [[], []];
+    for (const shot of kept[0]) camera.push(await encode(shot));
+    for (const shot of kept[1]) output.push(await encode(shot));
+    return {camera, output};
 }
 """
+"""Keeps what each of both videos shows, and when it comes on the screen: pictures are only copied meanwhile, and made
+files of afterwards, for the two cores are the server's and the browser's."""
+
+
+@dataclass
+class Shown:
+    """What one video of the page showed."""
+
+    times_s: list[float] = field(default_factory=list)
+    """When each picture came on the screen, on the page's clock."""
+    pictures: list[NDArray[np.uint8]] = field(default_factory=list)
+    """Each `[H, W, 3]` RGB."""
+
+    @classmethod
+    def from_page(cls, shots: list[dict[str, Any]]) -> Shown:
+        """Take over what `RECORD` gives of one video."""
+        return cls([shot["time"] / 1000 for shot in shots], [_decode(shot["picture"]) for shot in shots])
 
 
 @dataclass
@@ -85,10 +94,8 @@ class LiveRun:
 
     stats: list[dict[str, Any]] = field(default_factory=list)
     """`window.reenact.stats()` twice a second while live."""
-    times_s: list[float] = field(default_factory=list)
-    """When each recorded pair was shown."""
-    camera: list[NDArray[np.uint8]] = field(default_factory=list)
-    output: list[NDArray[np.uint8]] = field(default_factory=list)
+    camera: Shown = field(default_factory=Shown)
+    output: Shown = field(default_factory=Shown)
     console: list[str] = field(default_factory=list)
     """Warnings and errors in the page's console."""
     server_log: str = ""
@@ -163,7 +170,9 @@ def _await_health(address: str, process: subprocess.Popen[bytes], log: Path) -> 
 def run_live(
     camera_file: Path, folder: Path, chromium: str, *, seconds: float, record_s: float = 0.0, stride: int = 2
 ) -> LiveRun:
-    """Serve milo to a browser whose camera is `camera_file` (Y4M) for `seconds`; record pairs of frames in the last.
+    """Serve milo to a browser whose camera is `camera_file` (Y4M) for `seconds`, then record for `record_s`.
+
+    Of both videos, one frame of `stride` is kept.
 
     Recording itself takes time of the two cores, so that figures of speed are those from before it.
     """
@@ -200,10 +209,8 @@ def _drive(page: Any, address: str, pid: int, run: LiveRun, seconds: float, reco
         )
         run.memory_mib.append(resident_mib(pid))
     if record_s > 0:
-        for shot in page.evaluate(RECORD, {"seconds": record_s, "stride": stride}):
-            run.times_s.append(shot["time"] / 1000)
-            run.camera.append(_decode(shot["camera"]))
-            run.output.append(_decode(shot["output"]))
+        recorded = page.evaluate(RECORD, {"seconds": record_s, "stride": stride})
+        run.camera, run.output = Shown.from_page(recorded["camera"]), Shown.from_page(recorded["output"])
     run.screenshot = page.screenshot()
 
 
@@ -235,13 +242,15 @@ def landmarks_of(images: list[NDArray[np.uint8]]) -> tuple[NDArray[np.float32], 
 
 def following(run: LiveRun) -> tuple[dict[str, Following], float]:
     """Correlate what the output shows with what the camera showed; gives also the share of outputs with a face."""
-    source, output = (measure(*landmarks_of(images)) for images in (run.camera, run.output))
+    source, output = (measure(*landmarks_of(shown.pictures)) for shown in (run.camera, run.output))
     share = float(np.isfinite(output["yaw"]).mean())
-    start, stop = run.times_s[0], run.times_s[-1]
-    ticks = np.arange(start, stop, 1 / RESAMPLED_FPS)
-    times = np.array(run.times_s)
+    ticks = np.arange(
+        max(run.camera.times_s[0], run.output.times_s[0]),
+        min(run.camera.times_s[-1], run.output.times_s[-1]),
+        1 / RESAMPLED_FPS,
+    )
 
-    def resampled(series: dict[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
-        return {name: np.interp(ticks, times, values) for name, values in series.items()}
+    def resampled(shown: Shown, series: dict[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+        return {name: np.interp(ticks, shown.times_s, values) for name, values in series.items()}
 
-    return follow_correlation(resampled(source), resampled(output), RESAMPLED_FPS), share
+    return follow_correlation(resampled(run.camera, source), resampled(run.output, output), RESAMPLED_FPS), share

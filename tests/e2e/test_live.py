@@ -67,7 +67,7 @@ def test_the_output_follows_the_source(run: LiveRun) -> None:
 
 def test_the_output_is_the_target_and_not_the_source(run: LiveRun) -> None:
     """Milo's background is the same grey-blue in every frame; the source's is not."""
-    corners = np.stack([image[8:40, 8:40].reshape(-1, 3).mean(0) for image in run.output])
+    corners = np.stack([image[8:40, 8:40].reshape(-1, 3).mean(0) for image in run.output.pictures])
     assert corners.std(0).max() < 3.0
-    camera = np.stack([image[8:40, 8:40].reshape(-1, 3).mean(0) for image in run.camera])
+    camera = np.stack([image[8:40, 8:40].reshape(-1, 3).mean(0) for image in run.camera.pictures])
     assert np.abs(corners.mean(0) - camera.mean(0)).max() > 15.0

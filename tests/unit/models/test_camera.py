@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.camera import Camera, rotation_angles, rotation_matrix
+from models.camera import Camera, ray_rotation, rotation_angles, rotation_matrix
 
 
 def axis_rotation(axis: int, angle: float) -> NDArray[Any]:
@@ -68,3 +68,12 @@ def test_a_camera_without_extent_is_refused() -> None:
         Camera(width=0, height=480, focal_px=500, center_px=(0, 0))
     with pytest.raises(ValueError, match="expected positive"):
         Camera(width=640, height=480, focal_px=math.nan, center_px=(0, 0))
+
+
+@pytest.mark.parametrize("point", [[0.0, 0.0, -0.5], [0.2, 0.0, -0.6], [-0.1, 0.25, -0.4], [0.0, -3.0, -0.1]])
+def test_a_ray_rotation_points_the_axis_at_its_point_by_the_smallest_turn(point: list[float]) -> None:
+    turn = ray_rotation(np.array(point))
+    direction = np.array(point) / np.linalg.norm(point)
+    np.testing.assert_allclose(turn @ [0, 0, -1], direction, atol=1e-12)
+    np.testing.assert_allclose(turn @ turn.T, np.eye(3), atol=1e-12)
+    assert (np.trace(turn) - 1) / 2 == pytest.approx(-direction[2], abs=1e-12)
