@@ -33,7 +33,7 @@ from tests.e2e.chromium import CHROMIUM_ARGUMENTS
 ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 10.0
-RESAMPLED_FPS = 30.0
+RESAMPLED_FPS = 120.0
 ARGUMENTS = ("--use-fake-device-for-media-stream", *CHROMIUM_ARGUMENTS)
 VIEWPORT: ViewportSize = {"width": 800, "height": 600}
 """Small: without a GPU the browser's drawing takes the cores that the server is measured on."""
