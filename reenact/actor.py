@@ -1,7 +1,9 @@
 """The actor package: a target on disk, read as if it came from a stranger.
 
 A folder `NAME.actor/` holds three files and nothing else: `actor.json`, `generator.safetensors` and `preview.webp`.
-Only JSON and safetensors are read; a file that could run code is refused before it is opened.
+Only JSON and safetensors are read; a file that could run code is refused before it is opened. A package opens only with
+a record of consent that has not run out, under a signature that this machine trusts over everything in the package
+(docs/trust.md).
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
+from reenact.consent import Consent
+from reenact.signing import SigningError, check_signature, data_folder, sign, trusted_keys
 from reenact.target import Target
 
 if TYPE_CHECKING:
@@ -39,10 +43,12 @@ RESOLUTIONS = (128, 1024)
 """Smallest and largest resolution that is accepted, pixels."""
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 BUNDLED = Path(__file__).resolve().parents[1] / "models" / "actors"
+SHIPPED = BUNDLED.parent / "manifest.json"
+"""The hashes of what ships with the program: it is trusted as the program itself is, without a signature."""
 
 KEYS = (
     "schema", "name", "title", "resolution", "frame_rate", "generator", "target", "training", "consent", "license",
-    "files",
+    "files", "signature",
 )  # fmt: skip
 
 
@@ -70,12 +76,14 @@ class Actor:
     """Its place in parameter space."""
     training: Mapping[str, Any]
     """What training reported: figures, settings, time."""
-    consent: Mapping[str, Any]
-    """Who agreed to what, and when."""
+    consent: Consent
+    """Who agreed to what, and until when."""
     license: str
     """SPDX expression, or a sentence, under which the package may be used."""
     digests: Mapping[str, str]
     """SHA-256 of each file but the manifest, as the manifest says."""
+    signer: str
+    """Public key that vouches for all of this, hexadecimal; empty for an actor that ships with the program."""
 
     @property
     def preview_path(self) -> Path:
@@ -94,9 +102,14 @@ class Actor:
         is_path = isinstance(path_or_name, Path) or "/" in text or os.sep in text or text.endswith(SUFFIX)
         folder = Path(text) if is_path else find_actor(text)
         _check_folder(folder)
-        actor = cls(folder=folder, **_read_manifest(folder))
-        if actor.name != folder.resolve().name.removesuffix(SUFFIX):
-            raise ActorError(f"{folder} says that its name is {actor.name!r}: folder and name must be the same.")
+        values, data = _read_manifest(folder)
+        signer = _check_trust(folder, values, data)
+        actor = cls(folder=folder, signer=signer, **_parse(folder, values))
+        if actor.consent.is_expired:
+            raise ActorError(
+                f"The consent to show {actor.consent.person!r} in {folder} ended on {actor.consent.until}: with new "
+                f"consent, record it by {_how_to_sign(folder)}."
+            )
         if verify:
             actor.verify()
         return actor
@@ -167,8 +180,7 @@ class Actor:
 def actor_folders() -> list[Path]:
     """Give the folders that actors are looked for in: `$REENACT_ACTORS`, the user's own, and those that ship."""
     named = [Path(text) for text in os.environ.get("REENACT_ACTORS", "").split(os.pathsep) if text]
-    data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    return [*named, data / "reenact" / "actors", BUNDLED]
+    return [*named, data_folder() / "actors", BUNDLED]
 
 
 def actor_paths() -> dict[str, Path]:
@@ -211,12 +223,13 @@ def save_actor(
     frame_rate: float,
     target: Target,
     training: Mapping[str, Any],
-    consent: Mapping[str, Any],
+    consent: Consent,
     license: str,  # noqa: A002 - the field's name
 ) -> Actor:
     """Write a package, whole or not at all, in place of one that is there; `preview` is the bytes of a WebP picture.
 
-    Weights are stored in float16. Raises `ActorError` when the result would not pass its own verification.
+    Weights are stored in float16, and this machine's key signs the whole. Raises `ActorError` when the result would not
+    pass its own verification.
     """
     import torch
     from safetensors.torch import save
@@ -238,10 +251,10 @@ def save_actor(
         }
         manifest = {
             "schema": SCHEMA, "name": name, "title": title, "resolution": generator.config.resolution,
-            "frame_rate": frame_rate, "license": license, "consent": dict(consent), "files": files,
+            "frame_rate": frame_rate, "license": license, "consent": consent.to_json(), "files": files,
             "generator": generator.config.to_json(), "training": dict(training), "target": target.to_json(),
         }  # fmt: skip
-        (made / MANIFEST).write_text(json.dumps(manifest, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        _write_manifest(made, manifest, is_signed=True)
         Actor.load(made)
         old = Path(scratch) / "old"
         if folder.exists():
@@ -253,6 +266,93 @@ def save_actor(
                 old.rename(folder)
             raise
     return Actor.load(folder, verify=False)
+
+
+def sign_actor(folder: Path, consent: Consent | None = None, *, is_shipped: bool = False) -> Actor:
+    """Put `consent`, or the record that is there, into a package that one holds, and sign the whole with one's own key.
+
+    The package takes the name of its folder. `is_shipped` leaves the signature out: the hash in `models/manifest.json`
+    vouches. What was there stays where the result would not be sound. Raises `ActorError`.
+    """
+    _check_folder(folder)
+    values, before = _read_manifest(folder)
+    values["name"] = folder.resolve().name.removesuffix(SUFFIX)
+    if consent is not None:
+        values["consent"] = consent.to_json()
+    values.setdefault("signature", None)
+    checked = Actor(folder=folder, signer="", **_parse(folder, values))
+    if checked.consent.is_expired:
+        raise ActorError(f"The consent in {folder} ended on {checked.consent.until}: it takes a new record.")
+    checked.verify()
+    _write_manifest(folder, values, is_signed=not is_shipped)
+    if is_shipped:
+        return checked
+    try:
+        return Actor.load(folder)
+    except ActorError:
+        _replace_file(folder / MANIFEST, before)
+        raise
+
+
+def _write_manifest(folder: Path, values: Mapping[str, Any], *, is_signed: bool) -> None:
+    body = {name: value for name, value in values.items() if name != "signature"}
+    try:
+        signature = sign(body) if is_signed else None
+    except (SigningError, ValueError) as error:
+        raise ActorError(f"{folder} cannot be signed: {error}") from None
+    text = json.dumps({**body, "signature": signature}, indent=1, allow_nan=False) + "\n"
+    _replace_file(folder / MANIFEST, text.encode())
+
+
+def _replace_file(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all; its half-made copy lies beside the package, in which only its own files may."""
+    with tempfile.TemporaryDirectory(dir=path.parent.parent, prefix=".saving-") as scratch:
+        made = Path(scratch) / path.name
+        made.write_bytes(data)
+        made.replace(path)
+
+
+def _how_to_sign(folder: Path) -> str:
+    return (
+        f"`reenact actors sign {folder} --consent ... --person ... --purpose ... --until ...`, or for a synthetic face "
+        f"`reenact actors sign {folder} --nobody` (docs/trust.md)"
+    )
+
+
+def _check_trust(folder: Path, values: dict[str, Any], data: bytes) -> str:
+    """Refuse a manifest that neither ships with the program nor bears a trusted signature; give the signing key."""
+    try:
+        Consent.from_json(values.get("consent"))
+    except ValueError as error:
+        raise ActorError(
+            f"{folder} carries no record of consent that holds ({error}): make one by {_how_to_sign(folder)}."
+        ) from None
+    if _is_shipped(data):
+        return ""
+    body = {name: value for name, value in values.items() if name != "signature"}
+    try:
+        key, trusted = check_signature(body, values.get("signature")), trusted_keys()
+    except (SigningError, ValueError) as error:
+        raise ActorError(
+            f"{folder} cannot be trusted: {error}. If you hold the consent it speaks of, sign it anew by "
+            f"`reenact actors sign {folder}` (docs/trust.md)."
+        ) from None
+    if key not in trusted:
+        raise ActorError(
+            f"{folder} is signed by a key that this machine does not know, {key[:16]}...: if you hold the consent it "
+            f"speaks of, sign it anew by `reenact actors sign {folder}` (docs/trust.md)."
+        )
+    return key
+
+
+def _is_shipped(data: bytes) -> bool:
+    """Say whether a manifest is one that the program came with, wherever it lies now."""
+    try:
+        entries = json.loads(SHIPPED.read_text(encoding="utf-8"))
+        shipped = {entry["sha256"] for entry in entries if entry["file"].endswith(f"{SUFFIX}/{MANIFEST}")}
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
+    return hashlib.sha256(data).hexdigest() in shipped
 
 
 def _check_folder(folder: Path) -> None:
@@ -272,11 +372,13 @@ def _check_folder(folder: Path) -> None:
         raise ActorError(f"{folder} holds {extra[0]!r}, which is no part of an actor package.")
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    """Parse and check `actor.json` into the fields of `Actor`."""
+def _read_manifest(folder: Path) -> tuple[dict[str, Any], bytes]:
+    """Read `actor.json` as an object, and as the bytes it was read from."""
     path = folder / MANIFEST
     try:
-        values = json.loads(path.read_bytes().decode("utf-8"), parse_constant=_refuse_constant)
+        data = path.read_bytes()
+        values = json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
+        json.dumps(values, ensure_ascii=False).encode("utf-8")  # halves of characters can neither be shown nor sent
     except (ValueError, RecursionError, OSError) as error:
         raise ActorError(f"{path} cannot be read as JSON ({error}).") from None
     if not isinstance(values, dict):
@@ -286,14 +388,23 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             f"{path} has schema {values.get('schema')!r}, and this version reads {SCHEMA}: "
             "update reenact, or train the actor anew."
         )
+    return values, data
+
+
+def _parse(folder: Path, values: dict[str, Any]) -> dict[str, Any]:
+    """Check `actor.json` into the fields of `Actor`."""
+    path = folder / MANIFEST
     if wrong := sorted(set(values) ^ set(KEYS)):
         raise ActorError(f"{path} {'lacks' if wrong[0] in KEYS else 'has the unknown field'} {wrong[0]!r}.")
     try:
-        return _parse_fields(values)
+        fields = _parse_fields(values)
     except ActorError as error:
         raise ActorError(f"{path}: {error}") from None
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise ActorError(f"{path} does not make sense: {error}.") from None
+    if fields["name"] != folder.resolve().name.removesuffix(SUFFIX):
+        raise ActorError(f"{folder} says that its name is {fields['name']!r}: folder and name must be the same.")
+    return fields
 
 
 def _parse_fields(values: dict[str, Any]) -> dict[str, Any]:
@@ -319,7 +430,8 @@ def _parse_fields(values: dict[str, Any]) -> dict[str, Any]:
         )
     return {
         "name": values["name"], "title": values["title"], "license": values["license"], "resolution": config.resolution,
-        "frame_rate": float(frame_rate), "training": values["training"], "consent": values["consent"],
+        "frame_rate": float(frame_rate), "training": values["training"],
+        "consent": Consent.from_json(values["consent"]),
         "generator_config": config, "target": Target.from_json(values["target"]),
         "digests": _parse_files(values["files"]),
     }  # fmt: skip

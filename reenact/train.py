@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import datetime as dt
 import hashlib
 import io
 import json
@@ -24,9 +23,11 @@ from models.params import FaceParams
 from models.perceptual import PerceptualWeightsError
 from reenact.actor import Actor, ActorError, save_actor
 from reenact.appearance import fit_appearance
+from reenact.consent import Consent, add_consent_arguments, consent_of_arguments
 from reenact.dataset import Recording, read_rendering
 from reenact.quality import measure
 from reenact.recorded_video import read_video
+from reenact.signing import SigningError, own_key
 from reenact.target import Target
 from reenact.trainer import Trainer, TrainingConfig
 from reenact.training_set import TrainingSet
@@ -44,18 +45,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="NAME.actor", help="package to write")
     parser.add_argument("--minutes", type=float, default=60.0, help="time budget of training (default 60)")
-    parser.add_argument(
-        "--steps", type=int, default=0, help="budget in steps, the same on a busy machine"
-    )
+    parser.add_argument("--steps", type=int, default=0, help="budget in steps, the same on a busy machine")
     parser.add_argument("--resolution", type=int, default=256, help="pixels, a multiple of 128 (default 256)")
     parser.add_argument("--window", type=int, default=11, help="conditioning frames seen at once (default 11)")
     parser.add_argument("--title", default="", help="name of the target for people")
-    parser.add_argument("--consent", required=True, metavar="TEXT", help="who agreed to what: kept in the package")
     parser.add_argument("--license", default="LicenseRef-consented-use", help="licence of the package")
     parser.add_argument("--work", type=Path, metavar="DIR", help="checkpoints (default: NAME.actor.training beside it)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--json", action="store_true", help="print one JSON line last on stdout")
     parser.add_argument("--restart", action="store_true", help="forget an earlier, interrupted run")
+    add_consent_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -66,7 +65,9 @@ def run(args: argparse.Namespace) -> int:
         if args.output.suffix != ".actor":
             raise ValueError(f"{args.output}: the package's name must end in .actor")
         device = choose_device(args.device)
-    except ValueError as error:
+        consent = consent_of_arguments(args)
+        own_key()  # before hours of training, not after them
+    except (ValueError, OSError, SigningError) as error:
         print(f"reenact train: {error}", file=sys.stderr)
         return 2
     work = args.work or args.output.with_name(args.output.name + ".training")
@@ -77,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         trainer, look = prepare(recording, model, config, generator, work, device, restart=args.restart)
         train(trainer)
         actor = package(
-            trainer, look, args.output, title=args.title or args.output.stem, consent=args.consent, license=args.license
+            trainer, look, args.output, title=args.title or args.output.stem, consent=consent, license=args.license
         )
     except KeyboardInterrupt:
         print(f"reenact train: interrupted; the same command goes on from {work}", file=sys.stderr)
@@ -162,7 +163,7 @@ def some_held_out(recording: Recording, count: int = 6) -> np.ndarray[Any, np.dt
     return frames[np.linspace(0, len(frames) - 1, count).astype(int)]
 
 
-def package(trainer: Trainer, look: FaceParams, output: Path, *, title: str, consent: str, license: str) -> Actor:  # noqa: A002
+def package(trainer: Trainer, look: FaceParams, output: Path, *, title: str, consent: Consent, license: str) -> Actor:  # noqa: A002
     """Judge the averaged generator on the held-out frames and write the package. Raises `ActorError`."""
     recording = trainer.data.recording
     held_out = recording.held_out if len(recording.held_out) else recording.training[-1:]
@@ -183,7 +184,6 @@ def package(trainer: Trainer, look: FaceParams, output: Path, *, title: str, con
         illumination=np.repeat(look.illumination[None], count, 0),
     )
     target = Target.from_recording(seen, recording.camera)
-    today = dt.datetime.now(tz=dt.UTC).date().isoformat()
     return save_actor(
         output,
         trainer.average,
@@ -192,7 +192,7 @@ def package(trainer: Trainer, look: FaceParams, output: Path, *, title: str, con
         frame_rate=recording.frame_rate,
         target=target,
         training=report,
-        consent={"statement": consent, "recorded": today},
+        consent=consent,
         license=license,
     )
 

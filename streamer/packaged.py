@@ -28,7 +28,7 @@ def card_of(actor: Actor) -> ActorCard:
         resolution=actor.resolution,
         frame_rate=actor.frame_rate,
         license=actor.license,
-        consent=dict(actor.consent),
+        consent={**actor.consent.to_json(), "signer": actor.signer},
         preview_path=actor.preview_path,
     )
 

@@ -17,6 +17,7 @@ import aiortc
 from aiohttp import web
 
 from reenact.engines.select import ENGINES, refusal
+from reenact.signing import SigningError, own_key
 from streamer.aiortc_adapter import check_internals
 from streamer.app import create_app
 from streamer.config import Config, load_config, parse_assignment
@@ -70,6 +71,11 @@ def run(args: argparse.Namespace) -> int:
     _log_to_stderr(args.log_level)
     for problem in check_internals():
         print(f"reenact serve: {problem}", file=sys.stderr)
+        return 1
+    try:
+        own_key()  # made at the first start: what this machine signs
+    except SigningError as error:
+        print(f"reenact serve: {error}", file=sys.stderr)
         return 1
     targets = PackagedTargets(config.engine, config.settings)
     try:

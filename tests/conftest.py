@@ -6,6 +6,7 @@ import functools
 import importlib.util
 import os
 import shutil
+from collections.abc import Iterator
 
 import pytest
 
@@ -36,6 +37,15 @@ def missing(marker: str) -> str | None:
         if marker == "tensorrt" and importlib.util.find_spec("torch_tensorrt") is None:
             return "no torch-tensorrt: pip install -e .[gpu]"
     return None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_data_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the user's own key and actors out of the tests, and the tests' out of the user's folders."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("REENACT_DATA", raising=False)
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+        yield
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

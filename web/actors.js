@@ -1,6 +1,7 @@
 // @ts-check
+import { consentLine, showConsent } from "./consent.js";
 
-/** @typedef {{name: string, title: string, resolution: number, frame_rate: number, license: string, consent: Record<string, unknown>, preview: string|null}} Actor */
+/** @typedef {{name: string, title: string, resolution: number, frame_rate: number, license: string, consent: import("./consent.js").Consent, preview: string|null}} Actor */
 
 /** The target picker: a radio group of cards with previews. Event: `choose` (a person picked `chosen`). */
 export class Actors extends EventTarget {
@@ -12,7 +13,7 @@ export class Actors extends EventTarget {
   list = [];
   #root;
 
-  /** @param {HTMLElement} root - holds `#cards` and the template `#card` */
+  /** @param {HTMLElement} root - holds `#cards`, the template `#card` and `#consent` */
   constructor(root) {
     super();
     this.#root = root;
@@ -40,10 +41,15 @@ export class Actors extends EventTarget {
   select(name) {
     this.chosen = name;
     for (const input of this.#inputs()) input.checked = input.value === name;
+    this.#showConsent();
   }
 
   focus() {
     (this.#inputs().find((input) => input.checked) ?? this.#inputs()[0])?.focus();
+  }
+
+  #showConsent() {
+    showConsent(/** @type {HTMLElement} */ (this.#root.querySelector("#consent")), this.current?.consent);
   }
 
   #inputs() {
@@ -60,6 +66,7 @@ export class Actors extends EventTarget {
     input.checked = actor.name === this.chosen;
     input.addEventListener("change", () => {
       this.chosen = actor.name;
+      this.#showConsent();
       this.dispatchEvent(new Event("choose"));
     });
     const image = find("img");
@@ -68,16 +75,7 @@ export class Actors extends EventTarget {
     else image.hidden = true;
     find(".title").textContent = actor.title || actor.name;
     find(".facts").textContent = `${actor.resolution} × ${actor.resolution}, ${Math.round(actor.frame_rate)} fps · ${actor.license}`;
-    find(".consent").textContent = find(".consent").title = consent(actor.consent);
+    find(".consent").textContent = consentLine(actor.consent);
     return card;
   }
-}
-
-/** The consent record in a few words.
- * @param {Record<string, unknown>|null|undefined} record */
-function consent(record) {
-  for (const field of ["summary", "statement", "text", "kind", "basis"]) {
-    if (typeof record?.[field] === "string") return String(record[field]);
-  }
-  return "";
 }

@@ -1,7 +1,8 @@
 """Refresh the hashes of `models/manifest.json`: `python -m models.build.manifest`, after a bake or training.
 
 The manifest says of every weights file below `models` how it was made, from what, and under which licence. Those words
-are written by hand; only the SHA-256 is computed.
+are written by hand; only the SHA-256 is computed. The `actor.json` of an actor that ships is in it too: by that hash,
+not by a signature, `reenact.actor` knows an actor that came with the program.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parents[1]
 FIELDS = ("file", "sha256", "made_by", "data", "licence")
+PATTERNS = ("*.safetensors", "actors/*.actor/actor.json")
+"""What the manifest lists."""
 
 
 def refresh(folder: Path = FOLDER) -> list[str]:
@@ -22,7 +25,7 @@ def refresh(folder: Path = FOLDER) -> list[str]:
     manifest = folder / "manifest.json"
     entries = json.loads(manifest.read_text())
     listed = {entry.get("file") for entry in entries}
-    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*.safetensors")}
+    present = {path.relative_to(folder).as_posix() for pattern in PATTERNS for path in folder.rglob(pattern)}
     if listed != present:
         raise ValueError(f"{manifest}: expected entries for {sorted(present)}, got {sorted(map(str, listed))}")
     changed = []

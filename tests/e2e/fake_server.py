@@ -23,6 +23,8 @@ from aiortc.sdp import candidate_from_sdp
 from av import VideoFrame
 from PIL import Image
 
+from reenact.consent import Consent
+
 WEB = Path(__file__).resolve().parents[2] / "web"
 RESOLUTION = 256
 # As strict as a site may set it: the page must need nothing inline and nothing from elsewhere.
@@ -97,7 +99,7 @@ ACTORS: list[dict[str, Any]] = [
         "resolution": RESOLUTION,
         "frame_rate": 30.0,
         "license": "CC0-1.0",
-        "consent": {"statement": "A synthetic person: nobody's face."},
+        "consent": {**Consent.of_nobody("A synthetic person: nobody's face.").to_json(), "signer": ""},
         "preview": f"/api/actors/{name}/preview.webp",
     }
     for name, title in {"milo": "Milo", "mara": "Mara"}.items()

@@ -167,7 +167,7 @@ def test_actors_are_verified_and_a_damaged_one_is_refused(
 ) -> None:
     shutil.copytree(actor, tmp_path / "tiny.actor")
     monkeypatch.setenv("REENACT_ACTORS", str(tmp_path))
-    assert main(["actors", "tiny"]) == 0
+    assert main(["actors", "verify", "tiny"]) == 0
     assert capsys.readouterr().out.rstrip().endswith("sound")
     with (tmp_path / "tiny.actor" / "generator.safetensors").open("r+b") as file:
         file.seek(-1, os.SEEK_END)

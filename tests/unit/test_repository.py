@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from models.build.manifest import PATTERNS
+
 ROOT = Path(__file__).resolve().parents[2]
 FLOORS = ("models", "capture", "reenact", "streamer")
 """The rooms from the ground up: each may import itself and the rooms below it."""
@@ -100,7 +102,8 @@ def test_the_manifest_matches_the_weights() -> None:
             f"{entry['file']}: run its command again ({entry['made_by']}) or update the manifest"
         )
     listed = [entry["file"] for entry in entries]
-    present = [path.relative_to(MANIFEST.parent).as_posix() for path in MANIFEST.parent.rglob("*.safetensors")]
+    found = [path for pattern in PATTERNS for path in MANIFEST.parent.rglob(pattern)]
+    present = [path.relative_to(MANIFEST.parent).as_posix() for path in found]
     assert sorted(listed) == sorted(present)
 
 

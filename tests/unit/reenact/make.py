@@ -19,6 +19,7 @@ from models.camera import Camera
 from models.generator import GeneratorConfig, SpaceTimeGenerator
 from models.params import FaceParams
 from reenact.actor import Actor, save_actor
+from reenact.consent import Consent
 from reenact.target import LIMITED, Target
 
 
@@ -69,7 +70,7 @@ def make_actor(folder: Path, *, window: int = 11) -> Actor:
         frame_rate=30.0,
         target=make_target(),
         training={"held_out": {"psnr": 12.5}},
-        consent={"statement": "nobody's face"},
+        consent=Consent.of_nobody("nobody's face"),
         license="CC0-1.0",
     )
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import pickle
@@ -14,7 +15,9 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
+from reenact import signing
 from reenact.actor import MANIFEST, PREVIEW, WEIGHTS, Actor, ActorError, find_actor, list_actors, save_actor
+from reenact.consent import Consent
 from tests.unit.reenact.make import make_actor, make_generator, make_preview, make_target
 
 Change = Callable[[Path], Any]
@@ -32,13 +35,17 @@ def package(pristine: Path, tmp_path: Path) -> Path:
 
 
 def edit(package: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Change the manifest and sign it, as the one who trained it could."""
     values = json.loads((package / MANIFEST).read_text())
     change(values)
+    values.pop("signature")
+    with contextlib.suppress(ValueError):  # NaN cannot be signed
+        values["signature"] = signing.sign(values)
     (package / MANIFEST).write_text(json.dumps(values))
 
 
 def sign(package: Path) -> None:
-    """Write the files' true hashes into the manifest, as an attacker would."""
+    """Write the files' true hashes into the manifest, and sign it."""
 
     def change(values: dict[str, Any]) -> None:
         for name, entry in values["files"].items():
@@ -57,7 +64,8 @@ def rewrite_weights(package: Path, change: Callable[[dict[str, torch.Tensor]], A
 def test_what_was_saved_comes_back(package: Path) -> None:
     actor = Actor.load(package)
     assert (actor.name, actor.title, actor.resolution, actor.frame_rate) == ("tiny", "Tiny", 128, 30.0)
-    assert actor.consent == {"statement": "nobody's face"}
+    assert actor.consent == Consent.of_nobody("nobody's face")
+    assert actor.signer == signing.public_hex(signing.own_key())
     assert actor.license == "CC0-1.0"
     assert actor.preview_path.read_bytes() == make_preview()
     expected = make_generator().state_dict()
@@ -141,7 +149,8 @@ DAMAGE: dict[str, tuple[Change, str]] = {
     "NaN in JSON": (set_value("target", "camera", "focal_px", value=float("nan")), r"NaN is not a number"),
     "another schema": (set_value("schema", value=99), r"has schema 99, and this version reads 1"),
     "unknown field": (set_value("script", value="x"), r"has the unknown field 'script'"),
-    "missing field": (lambda p: edit(p, lambda v: v.pop("consent")), r"lacks 'consent'"),
+    "missing field": (lambda p: edit(p, lambda v: v.pop("license")), r"lacks 'license'"),
+    "half a character": (set_value("title", value="\ud800"), r"actor\.json cannot be read as JSON"),
     "name that is a path": (set_value("name", value="../tiny"), r"'\.\./tiny' is no name for an actor"),
     "another name": (set_value("name", value="other"), r"says that its name is 'other': folder and name must be"),
     "file that is a path": (
@@ -249,8 +258,8 @@ def test_a_package_that_would_be_refused_is_not_saved(package: Path) -> None:
     before = (package / MANIFEST).read_bytes()
     with pytest.raises(ActorError, match="plate holds values that are not finite"):
         save_actor(
-            package, generator, make_preview(), title="T", frame_rate=30, target=make_target(), training={}, consent={},
-            license="x",
+            package, generator, make_preview(), title="T", frame_rate=30, target=make_target(), training={},
+            consent=Consent.of_nobody(), license="x",
         )  # fmt: skip
     assert (package / MANIFEST).read_bytes() == before
     assert [path.name for path in package.parent.iterdir()] == ["tiny.actor"]
@@ -260,5 +269,5 @@ def test_a_folder_must_be_named_as_an_actor(tmp_path: Path) -> None:
     with pytest.raises(ActorError, match="is no name for an actor: expected NAME.actor"):
         save_actor(
             tmp_path / "Über.actor", make_generator(), b"", title="T", frame_rate=30, target=make_target(), training={},
-            consent={}, license="x",
+            consent=Consent.of_nobody(), license="x",
         )  # fmt: skip

@@ -31,7 +31,7 @@ def test_sound_actors_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert lines[0].startswith("tiny         Tiny | 128 pixels, 30 fps | psnr 12.5 | CC0-1.0 | ")
     (row,) = json.loads(lines[-1])["actors"]
     assert row["is_sound"]
-    assert row["consent"] == {"statement": "nobody's face"}
+    assert row["consent"]["statement"] == "nobody's face"
 
 
 def test_a_damaged_one_is_refused_and_the_exit_code_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -51,6 +51,6 @@ def test_none_is_said_with_the_places_searched(tmp_path: Path, capsys: pytest.Ca
 
 def test_named_ones_are_looked_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = make_actor(tmp_path / "mine").folder
-    assert run("tiny", str(folder)) == 0
-    assert run("nobody") == 1
+    assert run("verify", "tiny", str(folder)) == 0
+    assert run("verify", "nobody") == 1
     assert "There is no actor 'nobody' (there are: tiny)." in capsys.readouterr().err

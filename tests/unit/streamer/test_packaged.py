@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reenact.actor import BUNDLED
+from reenact.actor import BUNDLED, sign_actor
 from streamer.config import EngineConfig
 from streamer.errors import ServiceError
 from streamer.packaged import PackagedTargets, default_settings
@@ -45,6 +45,7 @@ def test_the_actor_that_ships() -> None:
     assert card.preview_path is not None
     assert card.preview_path.is_file()
     assert isinstance(shown["consent"], dict)
+    assert (shown["consent"]["given"], shown["consent"]["signer"]) == ("synthetic", "")
 
 
 @pytest.mark.usefixtures("folder")
@@ -58,8 +59,7 @@ def test_names_from_the_network_are_never_paths(name: str) -> None:
 def test_a_damaged_package_is_refused_with_its_reason(folder: Path) -> None:
     broken = folder / "nora.actor"
     shutil.copytree(MILO, broken)
-    manifest = broken / "actor.json"
-    manifest.write_text(manifest.read_text().replace('"name": "milo"', '"name": "nora"'))
+    sign_actor(broken)
     weights = broken / "generator.safetensors"
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
