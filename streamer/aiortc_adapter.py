@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import aiortc
@@ -56,6 +57,8 @@ def check_internals() -> list[str]:
         "self.__rtp_timestamp = packet.timestamp",
         "packet.serialize(self.__rtp_header_extensions_map)",
         "data = await self.__track.recv()",
+        "payloads, timestamp = self.__encoder.pack(data)",
+        "self._send_keyframe()",
     ):
         if fragment not in sender:
             problems.append(f"RTCRtpSender has no line {fragment!r}")
@@ -80,6 +83,13 @@ def install_encoder(sender: RTCRtpSender, encoder: Encoder) -> None:
     if not hasattr(sender, _ENCODER):
         raise RuntimeError("this aiortc has another RTCRtpSender than the pinned one")
     setattr(sender, _ENCODER, encoder)
+
+
+def install_key_frame_request(sender: RTCRtpSender, on_request: Callable[[], None]) -> None:
+    """Call `on_request` when the receiver asks a sender of encoded frames for a key frame: aiortc drops that wish."""
+    if not hasattr(sender, "_send_keyframe"):
+        raise RuntimeError("this aiortc has another RTCRtpSender than the pinned one")
+    setattr(sender, "_send_keyframe", on_request)  # noqa: B010 - a method, to mypy
 
 
 class NoDelayExtensions(HeaderExtensionsMap):

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from streamer import api, whip
+from streamer import api, stream, whep, whip
 from streamer.clock import Clock, SystemClock
 from streamer.config import Config
 from streamer.errors import ServiceError
@@ -97,12 +97,21 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
     response.headers.setdefault("Cache-Control", "no-cache" if request.path.startswith("/web/") else "no-store")
 
 
+def _html(name: str) -> web.FileResponse:
+    path = WEB_FOLDER / name
+    if not path.is_file():
+        raise ServiceError(404, "not_found", f"The page is not installed: web/{name} is missing.")
+    return web.FileResponse(path, headers={"Cache-Control": "no-cache"})
+
+
 async def page(_: web.Request) -> web.FileResponse:
     """`GET /`: the page."""
-    index = WEB_FOLDER / "index.html"
-    if not index.is_file():
-        raise ServiceError(404, "not_found", "The page is not installed: web/index.html is missing.")
-    return web.FileResponse(index, headers={"Cache-Control": "no-cache"})
+    return _html("index.html")
+
+
+async def view(_: web.Request) -> web.FileResponse:
+    """`GET /view/{session}`: the output alone, for OBS and for viewers; `live` is the one session that runs."""
+    return _html("view.html")
 
 
 def create_app(
@@ -135,7 +144,9 @@ def create_app(
 
     app.cleanup_ctx.append(run_lobby)
     app.on_response_prepare.append(add_headers)
-    app.add_routes([web.get("/", page), *api.ROUTES, *whip.ROUTES])
+    app.add_routes(
+        [web.get("/", page), web.get("/view/{session}", view), *api.ROUTES, *whip.ROUTES, *whep.ROUTES, *stream.ROUTES]
+    )
     if WEB_FOLDER.is_dir():
         app.router.add_static("/web/", WEB_FOLDER)
     return app

@@ -123,23 +123,32 @@ class LiveEncoder(Encoder):
         Runs in a worker thread. Never raises: an exception would end aiortc's sender for good.
         """
         assert isinstance(frame, av.VideoFrame)
+        data, timestamp = self.encode_data(frame, force_keyframe)
+        return self.packetize(data), timestamp
+
+    def encode_data(self, frame: av.VideoFrame, is_key: bool = False) -> tuple[bytes, int]:
+        """As `encode`, but return the codec's bitstream (Annex B for H.264) in place of RTP payloads."""
         assert frame.pts is not None
         assert frame.time_base is not None
         start_ns = self._clock.monotonic_ns()
         timestamp = convert_timebase(frame.pts, frame.time_base, VIDEO_TIME_BASE)
         if self._last_pts is not None and timestamp <= self._last_pts:
-            return [], timestamp
+            return b"", timestamp
         try:
-            payloads = self._encode(self._prepare(frame, timestamp, force_keyframe))
+            data = self._encode(self._prepare(frame, timestamp, is_key))
         except (av.FFmpegError, ValueError):
             if not self._has_failed:
                 logger.exception("a frame could not be encoded; further ones are dropped in silence")
             self._has_failed = True
             self._context = None
-            return [], timestamp
+            return b"", timestamp
         self._last_pts = timestamp
         self._on_encoded(elapsed_ms(start_ns, self._clock.monotonic_ns()))
-        return payloads, timestamp
+        return data, timestamp
+
+    def packetize(self, data: bytes) -> list[bytes]:
+        """Cut one picture's bitstream into RTP payloads."""
+        return self._payloads(data) if data else []
 
     def pack(self, packet: Packet[Any]) -> tuple[list[bytes], int]:
         """Refuse: our track hands out pictures, never encoded packets."""
@@ -155,14 +164,14 @@ class LiveEncoder(Encoder):
         prepared.pict_type = PictureType.I if is_key else PictureType.NONE
         return prepared
 
-    def _encode(self, frame: av.VideoFrame) -> list[bytes]:
+    def _encode(self, frame: av.VideoFrame) -> bytes:
         bitrate = self.bitrate_for(frame.width * frame.height)
         context = self._context
         if context is None or (context.width, context.height) != (frame.width, frame.height):
             context = self._context = self._open(frame, bitrate)
         elif bitrate != context.bit_rate:
             context = self._context = self._retarget(context, frame, bitrate)
-        return self._payloads(b"".join(bytes(packet) for packet in context.encode(frame)))
+        return b"".join(bytes(packet) for packet in context.encode(frame))
 
     def _context_for(self, name: str, frame: av.VideoFrame, bitrate: int) -> av.VideoCodecContext:
         context = av.CodecContext.create(name, "w")
@@ -220,8 +229,6 @@ class Vp8LiveEncoder(LiveEncoder):
         return self._open(frame, bitrate)
 
     def _payloads(self, data: bytes) -> list[bytes]:
-        if not data:
-            return []
         payloads = Vp8Encoder._packetize(data, self._picture_id)
         self._picture_id = (self._picture_id + 1) % (1 << 15)
         return payloads
@@ -247,7 +254,7 @@ class H264LiveEncoder(LiveEncoder):
         return context
 
     def _payloads(self, data: bytes) -> list[bytes]:
-        return H264Encoder._packetize(H264Encoder._split_bitstream(data)) if data else []
+        return H264Encoder._packetize(H264Encoder._split_bitstream(data))
 
 
 def make_encoder(

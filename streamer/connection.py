@@ -37,6 +37,36 @@ logger = logging.getLogger(__name__)
 CLOSE_S = 1.0
 
 
+def configuration(media: MediaConfig) -> RTCConfiguration:
+    """Say which servers help to find a path."""
+    return RTCConfiguration(iceServers=[RTCIceServer(urls=url) for url in media.ice_servers])
+
+
+def prefer_codec(transceiver: RTCRtpTransceiver, codec: str) -> None:
+    """Offer nothing but `codec`, unless that is `auto`."""
+    if codec == "auto":
+        return
+    wanted = (f"video/{codec}", "video/rtx")
+    codecs = RTCRtpSender.getCapabilities("video").codecs
+    transceiver.setCodecPreferences([known for known in codecs if known.mimeType.lower() in wanted])
+
+
+async def add_candidates(peer: RTCPeerConnection, trickle: Trickle, num_before: int) -> int:
+    """Give late candidates to `peer`, which has had `num_before`; return how many those are now.
+
+    Raises `ServiceError` for an ICE restart, which is not supported.
+    """
+    description = peer.remoteDescription
+    if any(f"a=ice-ufrag:{name}" not in description.sdp for name in trickle.usernames):
+        raise ServiceError(422, "ice_restart", "An ICE restart is not supported: make a new session.")
+    room = max(0, MAX_CANDIDATES - num_before)
+    for candidate in trickle.candidates[:room]:
+        await peer.addIceCandidate(candidate)
+    if trickle.is_end:
+        await peer.addIceCandidate(None)
+    return num_before + len(trickle.candidates)
+
+
 class Connection:
     """A peer connection joined to a pipeline. All methods run on the event loop."""
 
@@ -55,8 +85,7 @@ class Connection:
         self._clock = clock
         self._sender: RTCRtpSender | None = None
         self._num_candidates = 0
-        servers = [RTCIceServer(urls=url) for url in media.ice_servers]
-        self._peer = RTCPeerConnection(RTCConfiguration(iceServers=servers))
+        self._peer = RTCPeerConnection(configuration(media))
         self._listen(on_channel, on_closed)
 
     async def answer(self, offer: Offer) -> str:
@@ -79,15 +108,7 @@ class Connection:
 
     async def add_candidates(self, trickle: Trickle) -> None:
         """Take late candidates in; raise `ServiceError` for an ICE restart, which is not supported."""
-        description = self._peer.remoteDescription
-        if any(f"a=ice-ufrag:{name}" not in description.sdp for name in trickle.usernames):
-            raise ServiceError(422, "ice_restart", "An ICE restart is not supported: make a new session.")
-        room = max(0, MAX_CANDIDATES - self._num_candidates)
-        self._num_candidates += len(trickle.candidates)
-        for candidate in trickle.candidates[:room]:
-            await self._peer.addIceCandidate(candidate)
-        if trickle.is_end:
-            await self._peer.addIceCandidate(None)
+        self._num_candidates = await add_candidates(self._peer, trickle, self._num_candidates)
 
     def rtp_offset(self) -> int | None:
         """Return what to add to a source's RTP timestamp for its answer's, modulo 2**32; None before the first."""
@@ -126,15 +147,9 @@ class Connection:
                 transceiver = self._peer.addTransceiver(self._pipeline.track, direction=direction)
             else:
                 transceiver = self._peer.addTransceiver("video", direction="recvonly" if is_source else "inactive")
-            if self._media.codec != "auto":
-                self._prefer(transceiver)
+            prefer_codec(transceiver, self._media.codec)
             transceivers[mid] = transceiver
         return transceivers
-
-    def _prefer(self, transceiver: RTCRtpTransceiver) -> None:
-        codecs = RTCRtpSender.getCapabilities("video").codecs
-        wanted = (f"video/{self._media.codec}", "video/rtx")
-        transceiver.setCodecPreferences([codec for codec in codecs if codec.mimeType.lower() in wanted])
 
     def _join(self, transceivers: dict[str, RTCRtpTransceiver], offer: Offer) -> None:
         """Join the connection to the pipeline: our packet sink, our encoder."""

@@ -17,6 +17,8 @@ from streamer.worker import Workers
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 3
+LIVE = "live"
+"""Stands for the id of the only session, in addresses that somebody watches."""
 SHUTDOWN_S = 1.8
 """Sessions and threads get this long together; then the process goes on without them."""
 
@@ -48,6 +50,16 @@ class Lobby:
             raise ServiceError(404, "not_found", "There is no such session; it may have ended.")
         return session
 
+    def find_watchable(self, session_id: str) -> Session:
+        """As `find`, and `live` is the one session that runs, so that a scene of OBS outlives the sessions it shows."""
+        if session_id != LIVE:
+            return self.find(session_id)
+        if not self._sessions:
+            raise ServiceError(404, "not_live", "No session runs now.", retry_after_s=1)
+        if len(self._sessions) > 1:
+            raise ServiceError(409, "several_live", "More than one session runs: name the one to watch.")
+        return self.sessions[0]
+
     async def admit(self, offer: Offer, *, actor: str, client: str = "") -> tuple[Session, str]:
         """Make a session for `offer`; return it with the SDP answer.
 
@@ -60,6 +72,7 @@ class Lobby:
             client=client,
             settings=self._config.settings,
             media=self._config.media,
+            max_viewers=self._config.server.max_viewers,
             clock=self._clock,
             meter=Meter(self._clock, self._meter),
             on_over=self.end,

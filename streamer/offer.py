@@ -34,6 +34,19 @@ class Offer:
     """Number of the RTP header extension for playout delay in the output section, if it was offered."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ViewerOffer:
+    """A valid offer of somebody who only watches."""
+
+    sdp: str
+    video_mids: tuple[str, ...]
+    """Every video section, in order."""
+    output_mid: str
+    """The section on which the target's video goes out."""
+    playout_delay_id: int | None = None
+    """As in `Offer`."""
+
+
 def bad_sdp(message: str) -> ServiceError:
     """Make the error for an offer that cannot be used."""
     return ServiceError(400, "bad_sdp", message)
@@ -41,12 +54,7 @@ def bad_sdp(message: str) -> ServiceError:
 
 def parse_offer(text: str) -> Offer:
     """Check an SDP offer; raise `ServiceError` `bad_sdp` (400) or `no_common_codec` (406)."""
-    if not text.strip():
-        raise bad_sdp("The offer is empty.")
-    text = _spell_out_directions(text)
-    description = _parse(text)
-    videos = [media for media in description.media if media.kind == "video"]
-    _check_media(description, videos)
+    text, videos = _read(text, "a source must send its camera")
     source = next((media for media in videos if media.direction in ("sendonly", "sendrecv")), None)
     if source is None:
         raise bad_sdp("The offer has no video to send: a source must send its camera.")
@@ -64,6 +72,32 @@ def parse_offer(text: str) -> Offer:
         output_mid=output.rtp.muxId if output is not None else None,
         playout_delay_id=_extension_id(output, PLAYOUT_DELAY) if output is not None else None,
     )
+
+
+def parse_viewer_offer(text: str) -> ViewerOffer:
+    """Check a WHEP client's SDP offer; raise `ServiceError` `bad_sdp` (400) or `no_common_codec` (406)."""
+    text, videos = _read(text, "a viewer must ask for it")
+    output = next((media for media in videos if media.direction in ("recvonly", "sendrecv")), None)
+    if output is None:
+        raise bad_sdp("The offer has no video to receive: a viewer must ask for it.")
+    _check_codecs(output)
+    return ViewerOffer(
+        sdp=text,
+        video_mids=tuple(media.rtp.muxId for media in videos),
+        output_mid=output.rtp.muxId,
+        playout_delay_id=_extension_id(output, PLAYOUT_DELAY),
+    )
+
+
+def _read(text: str, duty: str) -> tuple[str, list[MediaDescription]]:
+    """Return an offer, every direction spelled out, and its video sections; raise `ServiceError`, with `duty`."""
+    if not text.strip():
+        raise bad_sdp("The offer is empty.")
+    text = _spell_out_directions(text)
+    description = _parse(text)
+    videos = [media for media in description.media if media.kind == "video"]
+    _check_media(description, videos, duty)
+    return text, videos
 
 
 def _extension_id(media: MediaDescription, uri: str) -> int | None:
@@ -96,11 +130,11 @@ def _parse(text: str) -> SessionDescription:
     return description
 
 
-def _check_media(description: SessionDescription, videos: list[MediaDescription]) -> None:
+def _check_media(description: SessionDescription, videos: list[MediaDescription], duty: str) -> None:
     if not description.media:
         raise bad_sdp("The offer has no media sections.")
     if not videos:
-        raise bad_sdp("The offer has no video, only other media: a source must send its camera.")
+        raise bad_sdp(f"The offer has no video, only other media: {duty}.")
     mids = [media.rtp.muxId for media in description.media]
     if len(set(mids)) != len(mids) or not all(mids):
         raise bad_sdp("The media sections of the offer have no distinct a=mid names.")

@@ -62,6 +62,22 @@ class TargetFrame:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SharedFrame:
+    """One target frame encoded once, for everybody who takes the same rendition."""
+
+    seq: int
+    pts: int
+    time_base: Fraction
+    captured_ns: int
+    data: bytes
+    """The codec's bitstream, or a piece of a container."""
+    payloads: tuple[bytes, ...]
+    """The same as RTP payloads; empty in a container."""
+    is_key: bool
+    """Somebody who has seen nothing yet can begin here."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class FaceState:
     """What the tracker said of the newest frame, for the page."""
 

@@ -1,7 +1,8 @@
 """The topology of a session, and nothing else.
 
 Packets -> `Ingest` (event loop, then decode thread) -> source slot -> inference thread (`streamer.worker`) -> target
-slot -> `TargetTrack` (event loop) -> encoder (executor) -> packets.
+slot -> `TargetTrack` (event loop) -> encoder (executor) -> packets. Beside the target slot stand the outlets, for
+everybody but the source's own page (`streamer.renditions`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from streamer.clock import Clock, elapsed_ms
 from streamer.ingest import Ingest
 from streamer.metrics import AGE, Meter
 from streamer.packets import FaceState, SourceFrame, TargetFrame
+from streamer.renditions import Outlets
 from streamer.slots import LatestSlot, LoopSlot
 from streamer.tracks import TargetTrack
 
@@ -160,6 +162,9 @@ class Pipeline:
         self._listener = listener
         self.source: LatestSlot[SourceFrame] = LatestSlot(lambda: meter.drop("ingest"))
         self.target: LoopSlot[TargetFrame] = LoopSlot(loop, lambda: meter.drop("egress"))
+        self.outlets = Outlets()
+        """Who else gets the target's frames: viewers, recordings, cameras."""
+        self.num_published = 0
         self.orders = Orders(settings, self.source.wake)
         self.track = TargetTrack(self.target, self._on_sent)
         self.ingest: Ingest | None = None
@@ -186,6 +191,12 @@ class Pipeline:
     def join(self, timeout_s: float) -> bool:
         """Wait for the decoder thread; False if it still runs. Blocks."""
         return self.ingest is None or self.ingest.join(timeout_s)
+
+    def publish(self, frame: TargetFrame) -> None:
+        """Send a finished frame out, from the inference thread: to the source's page first, then to everybody else."""
+        self.target.put(frame)
+        self.outlets.put(frame)
+        self.num_published += 1
 
     def announce(self, info: EngineInfo) -> None:
         """Tell the listener, from the inference thread, that an actor is ready."""

@@ -19,7 +19,9 @@ from streamer.errors import MessageError
 from streamer.metrics import Meter
 from streamer.offer import Offer, Trickle
 from streamer.pipeline import EngineInfo, Pipeline
+from streamer.renditions import Renditions
 from streamer.settings import SettingsTable
+from streamer.viewers import Viewers
 
 Reason = Literal["shutdown", "replaced", "idle", "closed", "failed"]
 """Why a session ended. The page hears of the first three in a `bye`; it closed itself at the fourth, and at the last
@@ -53,6 +55,7 @@ class Session:
         client: str,
         settings: Any,  # noqa: ANN401 - the targets' settings type
         media: MediaConfig,
+        max_viewers: int,
         clock: Clock,
         meter: Meter,
         on_over: Callable[[Session, Reason], None],
@@ -79,6 +82,8 @@ class Session:
             meter=meter,
             listener=self,
         )
+        self.renditions = Renditions(self.pipeline.outlets, clock=clock, meter=meter)
+        self.viewers = Viewers(self.renditions, media, max_viewers=max_viewers, clock=clock, meter=meter)
         self._connection = Connection(self.pipeline, media, clock, on_channel=self._on_channel, on_closed=self._on_gone)
 
     # Connecting
@@ -207,11 +212,12 @@ class Session:
 
     def look(self) -> None:
         """Send statistics and end the session if its source is gone."""
-        if self.state == "connecting" and self.pipeline.last_sent is not None:
+        if self.state == "connecting" and self.pipeline.num_published:
             self.state = "live"
         if self.is_idle:
             self._on_over(self, "idle")
             return
+        self.viewers.look()
         message = control.stats(self.meter.snapshot(), self.pipeline.face, self._connection.rtp_offset())
         control.send(self._channel, message)
 
@@ -224,8 +230,9 @@ class Session:
             "actor": self.pipeline.actor,
             "state": self.state,
             "age_s": round((self._clock.monotonic_ns() - self.created_ns) / NS_PER_S, 3),
-            "fps": round(snapshot.fps_out, 2),
+            "fps": round(snapshot.fps_out or self.meter.rate("generated"), 2),
             "size": [resolution, resolution],
+            "viewers": len(self.viewers),
         }
 
     # Ending
@@ -242,8 +249,9 @@ class Session:
             self._watch_task.cancel()
         if reason in ("shutdown", "replaced", "idle"):
             control.send(self._channel, {"type": "bye", "reason": reason})
+        self.renditions.close()
         await self._flush()
-        await self._connection.close()
+        await asyncio.gather(self._connection.close(), self.viewers.close(), self.renditions.wait_closed())
         if not await asyncio.to_thread(self.pipeline.join, JOIN_S):
             self._log.warning("the decoder did not end in time")
         self._log.info("ended: %s", reason)

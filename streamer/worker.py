@@ -205,7 +205,7 @@ class InferenceWorker:
         converted_ns = self._clock.monotonic_ns()
         result = reenactor.process(image, frame.time_s)
         picture = to_picture(result.image, frame.pts, frame.time_base)
-        pipeline.target.put(
+        pipeline.publish(
             TargetFrame(
                 seq=frame.seq,
                 pts=frame.pts,

@@ -175,3 +175,65 @@ async def connected(
         await page.peer.close()
         for watcher in watchers:
             watcher.cancel()
+
+
+@dataclass
+class Viewer:
+    """A WHEP viewer made of aiortc: what it saw."""
+
+    peer: RTCPeerConnection
+    seen: list[Seen] = field(default_factory=list)
+    location: str = ""
+    answer: str = ""
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def until(self, condition: Any, timeout_s: float = 10.0) -> None:
+        """Wait until `condition()` holds, looking after every frame."""
+        async with asyncio.timeout(timeout_s):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def watch(self, track: MediaStreamTrack) -> None:
+        while True:
+            try:
+                frame = await track.recv()
+            except MediaStreamError:
+                return
+            assert isinstance(frame, av.VideoFrame)
+            assert frame.pts is not None
+            image = frame.to_ndarray(format="rgb24")
+            self.seen.append(Seen(read_number(image), frame.pts, time.monotonic(), image.shape))
+            self._changed.set()
+
+
+@asynccontextmanager
+async def viewing(server: TestServer, session: str = "live", *, codec: str | None = None) -> AsyncIterator[Viewer]:
+    """Watch a session, and leave at the end."""
+    viewer = Viewer(RTCPeerConnection(RTCConfiguration(iceServers=[])))
+    watchers: list[asyncio.Task[None]] = []
+    viewer.peer.on("track", lambda track: watchers.append(asyncio.create_task(viewer.watch(track), name="view")))
+    transceiver = viewer.peer.addTransceiver("video", direction="recvonly")
+    if codec is not None:
+        from aiortc import RTCRtpSender
+
+        wanted = [c for c in RTCRtpSender.getCapabilities("video").codecs if c.mimeType in (codec, "video/rtx")]
+        transceiver.setCodecPreferences(wanted)
+    try:
+        await viewer.peer.setLocalDescription(await viewer.peer.createOffer())
+        async with ClientSession() as http:
+            response = await http.post(
+                server.make_url(f"/whep/{session}"),
+                data=viewer.peer.localDescription.sdp,
+                headers={"Content-Type": "application/sdp"},
+            )
+            viewer.answer = await response.text()
+            assert response.status == 201, viewer.answer
+            viewer.location = response.headers["Location"]
+            await viewer.peer.setRemoteDescription(RTCSessionDescription(sdp=viewer.answer, type="answer"))
+            yield viewer
+            await http.delete(server.make_url(viewer.location))
+    finally:
+        await viewer.peer.close()
+        for watcher in watchers:
+            watcher.cancel()

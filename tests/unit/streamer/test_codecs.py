@@ -175,7 +175,7 @@ def test_a_frame_that_fails_costs_that_frame_only(
     encode = type(encoder)._encode
     failures = [True, True, False]
 
-    def flaky(self: LiveEncoder, frame: av.VideoFrame) -> list[bytes]:
+    def flaky(self: LiveEncoder, frame: av.VideoFrame) -> bytes:
         if failures.pop(0):
             raise av.FFmpegError(1, "broken")
         return encode(self, frame)

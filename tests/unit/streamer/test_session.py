@@ -24,6 +24,7 @@ class Rig:
             client="",
             settings=FakeSettings(),
             media=MediaConfig(),
+            max_viewers=2,
             clock=self.clock,
             meter=self.meter,
             on_over=lambda _, reason: self.over.append(reason),
@@ -103,6 +104,7 @@ async def test_describe_and_the_end(rig: Rig) -> None:
         "age_s": 1.5,
         "fps": 0.0,
         "size": [256, 256],
+        "viewers": 0,
     }
     rig.session.on_failed("engine_failed", "It broke.")
     assert rig.over == ["failed"]
