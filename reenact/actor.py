@@ -86,6 +86,11 @@ class Actor:
     """Public key that vouches for all of this, hexadecimal; empty for an actor that ships with the program."""
 
     @property
+    def fingerprint(self) -> str:
+        """SHA-256 of its weights, hexadecimal, as the manifest says: what the mark and the credentials know it by."""
+        return self.digests[WEIGHTS]
+
+    @property
     def preview_path(self) -> Path:
         """The picture that a list of actors shows (WebP)."""
         return self.folder / PREVIEW

@@ -6,6 +6,7 @@ import argparse
 import bisect
 import dataclasses
 import json
+import secrets
 import sys
 import time
 from collections import Counter
@@ -20,7 +21,9 @@ from models.options import options
 from models.params import FaceParams
 from reenact.actor import Actor, ActorError
 from reenact.engines.engine import EngineError
+from reenact.label import DisclosureSettings
 from reenact.portrait import Portrait
+from reenact.stamp import Stamp
 from reenact.transfer import GROUP_INDICES, Transfer, TransferSettings
 from reenact.video import VideoError, VideoInfo, VideoWriter, probe, read_video_frames
 
@@ -69,6 +72,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             parser.add_argument(flag.replace("--is-", "--"), dest=name, action="store_true", help=described.text)
         else:
             parser.add_argument(flag, type=float, default=1.0, metavar="X", help=described.text)
+    label = options(DisclosureSettings)
+    parser.add_argument("--label-words", default="AI-generated", metavar="WORDS", help=label["words"].text)
+    parser.add_argument(
+        "--label-place", default="bottom left", choices=label["place"].choices, help=label["place"].text
+    )
+    parser.add_argument(
+        "--no-label", metavar="REASON", help="leave the label out, and say why: the reason is logged and signed"
+    )
     parser.add_argument("--engine", default="auto", help="auto, openvino or torch (default auto)")
     parser.add_argument("--json", action="store_true", help="print one JSON line at the end")
 
@@ -78,6 +89,9 @@ def run(args: argparse.Namespace) -> int:
     try:
         fields = dataclasses.fields(TransferSettings)
         settings = TransferSettings(**{field.name: getattr(args, field.name) for field in fields})
+        disclosure = DisclosureSettings(
+            reason=args.no_label or "", is_shown=args.no_label is None, words=args.label_words, place=args.label_place
+        )
     except ValueError as error:
         print(f"reenact render: {error}", file=sys.stderr)
         return 2
@@ -88,6 +102,7 @@ def run(args: argparse.Namespace) -> int:
         report = render(
             args.source, Actor.load(args.actor), args.output,
             mode=args.mode, target_video=args.target_video, settings=settings, engine=args.engine,
+            disclosure=disclosure,
         )  # fmt: skip
     except KeyboardInterrupt:
         print("reenact render: interrupted; nothing was written", file=sys.stderr)
@@ -109,6 +124,7 @@ def render(
     target_video: Path | None = None,
     settings: TransferSettings | None = None,
     engine: str = "auto",
+    disclosure: DisclosureSettings | None = None,
 ) -> dict[str, Any]:
     """Reenact a whole video and write it with its sound and frame times; gives figures of the run.
 
@@ -120,6 +136,7 @@ def render(
     transfer = Transfer(actor.target, settings)
     own = _own_motion(actor, target_video) if mode != "head" else None
     portrait = Portrait(actor, engine=engine)
+    stamp = Stamp(secrets.token_hex(16), actor, disclosure)
     began = time.monotonic()
     try:
         with (
@@ -131,15 +148,18 @@ def render(
                 time_s = motion.time_s[index]
                 if own is not None:
                     driven = combine(driven, own.at(time_s - motion.time_s[0]), mode)
-                writer.write(portrait.show(driven, time_s), motion.pts[index])
+                picture = portrait.show(driven, time_s)
+                stamp.apply(picture, time_s)
+                writer.write(picture, motion.pts[index])
                 progress.advance()
     finally:
         portrait.close()
     seconds = time.monotonic() - began
     return {
-        "output": str(output), "actor": actor.name, "mode": mode, "frames": len(motion.params),
-        "frame_rate": round(float(info.frame_rate), 3), "states": dict(Counter(motion.states)),
-        "engine": portrait.engine_name, "generated_fps": round(len(motion.params) / max(seconds, 1e-9), 1),
+        "output": str(output), "actor": actor.name, "mode": mode, "mark": str(stamp.message),
+        "frames": len(motion.params), "frame_rate": round(float(info.frame_rate), 3),
+        "states": dict(Counter(motion.states)), "engine": portrait.engine_name,
+        "generated_fps": round(len(motion.params) / max(seconds, 1e-9), 1),
     }  # fmt: skip
 
 

@@ -1,10 +1,11 @@
 """The live path whole: a frame of the source in, a frame of the target out.
 
-track -> transfer -> render -> window -> generate, in this order, on one thread.
+track -> transfer -> render -> window -> generate -> mark, in this order, on one thread.
 """
 
 from __future__ import annotations
 
+import secrets
 import time
 from dataclasses import dataclass, field
 
@@ -19,7 +20,10 @@ from models.face import FaceModel
 from models.options import check_options, option
 from models.params import FaceParams
 from reenact.actor import Actor
+from reenact.label import DisclosureSettings
+from reenact.mark.message import Message
 from reenact.portrait import Portrait
+from reenact.stamp import Stamp
 from reenact.transfer import Transfer, TransferSettings
 
 Image = NDArray[np.uint8]
@@ -33,6 +37,8 @@ class ReenactSettings:
     """How calm the tracked motion is."""
     transfer: TransferSettings = field(default_factory=TransferSettings)
     """How much of it goes over to the target."""
+    disclosure: DisclosureSettings = field(default_factory=DisclosureSettings)
+    """What the picture says of itself."""
     tracker: str = option(
         "auto", "What reads your face: landmarks, the regressor, or with auto the one measured to be better.",
         choices=TRACKERS,
@@ -59,7 +65,7 @@ class Reenacted:
     is_calibrating: bool
     """Whether the source's face at rest is being measured."""
     stages_ms: dict[str, float]
-    """Time that each stage took: track, transfer, render, generate."""
+    """Time that each stage took: track, transfer, render, generate, mark."""
 
 
 class Reenactor:
@@ -81,6 +87,7 @@ class Reenactor:
         self._threads = threads
         self._settings = settings or ReenactSettings()
         self._transfer = Transfer(actor.target, self._settings.transfer)
+        self._stamp = Stamp(secrets.token_hex(16), actor, self._settings.disclosure)
         self._tracker: AnyTracker | None = None
         self._choice: TrackerChoice | None = None
         self._seen_px = (1, 1)
@@ -122,6 +129,11 @@ class Reenactor:
         self._tracker, self._choice = make_tracker(self._settings.tracker, self._settings.smoothing, model=model)
         self.process(np.zeros((self.resolution, self.resolution, 3), np.uint8), 0.0)
         self.reset()
+
+    def begin(self, session: str) -> Message:
+        """Mark every picture from here on as made in `session`; gives what the mark says."""
+        self._stamp = Stamp(session, self.actor, self._settings.disclosure)
+        return self._stamp.message
 
     def process(self, image: Image, time_s: float) -> Reenacted:
         """Reenact one frame of the source, `[H, W, 3]` uint8 RGB, seen at `time_s`. No face is no error."""
@@ -167,6 +179,7 @@ class Reenactor:
         Raises `ValueError` or `RegressorEngineError` for a tracker that does not run: the one before goes on.
         """
         self._transfer.apply(settings.transfer)
+        self._stamp.change(settings.disclosure)
         if self._tracker is not None:
             if settings.tracker != self._settings.tracker:
                 tracker, self._choice = make_tracker(settings.tracker, settings.smoothing)
@@ -215,4 +228,5 @@ class Reenactor:
     def _show(self, params: FaceParams, time_s: float) -> tuple[Image, dict[str, float]]:
         assert self._portrait is not None
         picture = self._portrait.show(params, time_s)
-        return picture, self._portrait.stages_ms
+        self._stamp.apply(picture, time_s)
+        return picture, {**self._portrait.stages_ms, **self._stamp.stages_ms}

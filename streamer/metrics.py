@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from streamer.clock import NS_PER_S, Clock
 
-STAGES = ("decode", "queue", "track", "transfer", "render", "generate", "encode")
+STAGES = ("decode", "queue", "track", "transfer", "render", "generate", "mark", "encode")
 """Every timed stage, in the order in which a frame passes them."""
 AGE = "age"
 KEPT_SAMPLES = 2048

@@ -34,6 +34,8 @@ class EngineInfo:
     """What reads the source's face: landmarks or regressor."""
     tracker_reason: str
     resolution: int
+    mark: str
+    """What the invisible mark says, hexadecimal: session and actor, as `reenact verify` prints them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -144,6 +146,7 @@ class Pipeline:
     def __init__(
         self,
         *,
+        session: str,
         name: str,
         actor: str,
         settings: Any,  # noqa: ANN401
@@ -152,7 +155,8 @@ class Pipeline:
         meter: Meter,
         listener: PipelineListener,
     ) -> None:
-        """Join the stages of session `name`; nothing runs before `connect_source` and a worker."""
+        """Join the stages of `session`, called `name` in logs; nothing runs before `connect_source` and a worker."""
+        self.session = session
         self.actor = actor
         self.meter = meter
         self.face = FaceState()

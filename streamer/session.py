@@ -74,6 +74,7 @@ class Session:
         self._channel: RTCDataChannel | None = None
         self._watch_task: asyncio.Task[None] | None = None
         self.pipeline = Pipeline(
+            session=self.id,
             name=self.id[:6],
             actor=actor,
             settings=settings,
@@ -153,6 +154,8 @@ class Session:
 
     def on_engine(self, info: EngineInfo) -> None:
         """Tell the page what runs now."""
+        if self._engine is None or self._engine.mark != info.mark:
+            self._log.info("every picture carries the mark %s", info.mark)
         self._engine = info
         self._greet()
 
@@ -228,6 +231,7 @@ class Session:
         return {
             "id": self.id,
             "actor": self.pipeline.actor,
+            "mark": self._engine.mark if self._engine is not None else "",
             "state": self.state,
             "age_s": round((self._clock.monotonic_ns() - self.created_ns) / NS_PER_S, 3),
             "fps": round(snapshot.fps_out or self.meter.rate("generated"), 2),

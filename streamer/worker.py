@@ -36,6 +36,7 @@ class InferenceWorker:
         self._reenactor: Reenactor | None = None
         self._actor = ""
         self._pipeline: Pipeline | None = None
+        self._mark = ""
         self._mesh_s = 0.0
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -125,7 +126,7 @@ class InferenceWorker:
     def _serve(self, pipeline: Pipeline) -> None:
         reenactor = self._open(pipeline.actor)
         reenactor.reset()
-        self._announce(pipeline, reenactor)
+        self._begin(pipeline, reenactor)
         failures = 0
         has_logged = False
         while not pipeline.is_closed:
@@ -148,6 +149,11 @@ class InferenceWorker:
                     return
         reenactor.reset()
 
+    def _begin(self, pipeline: Pipeline, reenactor: Reenactor) -> None:
+        """Let the pictures carry the mark of this session and actor, and tell the page what runs."""
+        self._mark = str(reenactor.begin(pipeline.session))
+        self._announce(pipeline, reenactor)
+
     def _announce(self, pipeline: Pipeline, reenactor: Reenactor) -> None:
         pipeline.announce(
             EngineInfo(
@@ -157,6 +163,7 @@ class InferenceWorker:
                 tracker=reenactor.tracker_name,
                 tracker_reason=reenactor.tracker_reason,
                 resolution=reenactor.resolution,
+                mark=self._mark,
             )
         )
 
@@ -167,7 +174,7 @@ class InferenceWorker:
             try:
                 reenactor = self._open(wanted.actor)
                 self._apply(pipeline, reenactor, orders.settings)
-                self._announce(pipeline, reenactor)
+                self._begin(pipeline, reenactor)
             except ServiceError as error:
                 pipeline.refuse(error.code, error.message)
             except Exception as error:

@@ -3,7 +3,7 @@ import { Plot } from "./plots.js";
 
 /** @typedef {import("./stats.js").Snapshot} Snapshot */
 
-const STAGES = ["decode", "queue", "track", "transfer", "render", "generate", "encode"];
+const STAGES = ["decode", "queue", "track", "transfer", "render", "generate", "mark", "encode"];
 const RATES = [
   { key: "fps_in", label: "Camera, at the server", color: "--rate-in" },
   { key: "fps_output", label: "Target, on this screen", color: "--rate-out" },

@@ -90,6 +90,7 @@ STAGES_MS = {
     "transfer": 0.3,
     "render": 1.1,
     "generate": 6.2,
+    "mark": 0.1,
     "encode": 2.1,
 }
 ACTORS: list[dict[str, Any]] = [

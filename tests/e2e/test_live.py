@@ -42,7 +42,7 @@ def test_it_is_live_and_stays_so(run: LiveRun) -> None:
     assert run.median("fps_decoded") >= MIN_FPS
     assert all(snapshot["resolution"]["output"] == "256x256" for snapshot in run.stats)
     stages = run.stats[-1]["stages_ms"]
-    assert {"decode", "queue", "track", "transfer", "render", "generate", "encode"} <= set(stages)
+    assert {"decode", "queue", "track", "transfer", "render", "generate", "mark", "encode"} <= set(stages)
     assert all(value > 0 for value in stages.values())
 
 

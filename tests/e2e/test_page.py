@@ -158,7 +158,16 @@ class TestContract:
         assert numbers["face"] == "tracked"
         assert numbers["resolution"] == {"camera": "640x480", "sent": "640x480", "output": "256x256"}
         assert numbers["codec"] == {"sent": "VP8", "received": "VP8"}
-        assert set(numbers["stages_ms"]) == {"decode", "queue", "track", "transfer", "render", "generate", "encode"}
+        assert set(numbers["stages_ms"]) == {
+            "decode",
+            "queue",
+            "track",
+            "transfer",
+            "render",
+            "generate",
+            "mark",
+            "encode",
+        }
         assert 0 < numbers["age_ms"]["p50"] < numbers["age_ms"]["p95"]
         counted = ("fps_output", "fps_decoded", "frames_decoded", "frames_shown", "jitter_buffer_emitted")
         for key in (*counted, "round_trip_ms"):

@@ -42,7 +42,7 @@ def test_a_frame_goes_the_whole_way_and_every_stage_is_timed(reenactor: Reenacto
     assert result.image.shape == (128, 128, 3)
     assert result.image.dtype == np.uint8
     assert (result.state, result.confidence, result.num_faces, result.is_calibrating) == ("tracked", 0.9, 1, False)
-    assert list(result.stages_ms) == ["track", "transfer", "render", "generate"]
+    assert list(result.stages_ms) == ["track", "transfer", "render", "generate", "mark"]
     assert all(value > 0 for value in result.stages_ms.values())
     assert reenactor.engine_name == "torch"
     assert reenactor.engine_reason == "torch in fp32: asked for"

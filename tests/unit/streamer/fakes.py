@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from capture.personal import Personal
 from models.options import check_options, option
+from reenact.mark.message import Message
 from streamer.errors import ServiceError
 from streamer.targets import ActorCard, unknown_actor
 
@@ -82,7 +83,7 @@ class FakeReenacted:
     num_faces: int = 1
     is_calibrating: bool = False
     stages_ms: dict[str, float] = field(
-        default_factory=lambda: {"track": 1.0, "transfer": 0.1, "render": 0.2, "generate": 2.0}
+        default_factory=lambda: {"track": 1.0, "transfer": 0.1, "render": 0.2, "generate": 2.0, "mark": 0.1}
     )
 
 
@@ -113,6 +114,10 @@ class FakeReenactor:
 
     def warm_up(self) -> None:
         self._note("warm_up")
+
+    def begin(self, session: str) -> Message:
+        self._note("begin", session)
+        return Message.of(session, "abcdef" + "0" * 58)
 
     def process(self, image: NDArray[np.uint8], time_s: float) -> FakeReenacted:
         self._note("process", (image.shape, time_s))

@@ -100,6 +100,7 @@ class FakeChannel:
 
 def test_only_an_open_channel_that_is_read_gets_messages() -> None:
     info = EngineInfo(
+        mark="12345678-abcdef",
         actor="milo", engine="torch", engine_reason="asked for", tracker="landmarks", tracker_reason="measured",
         resolution=256,
     )  # fmt: skip

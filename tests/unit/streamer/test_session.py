@@ -93,13 +93,20 @@ async def test_a_source_that_never_sends_is_gone_after_a_while(rig: Rig) -> None
 
 async def test_describe_and_the_end(rig: Rig) -> None:
     info = EngineInfo(
-        actor="milo", engine="fake", engine_reason="", tracker="landmarks", tracker_reason="", resolution=256
+        mark="12345678-abcdef",
+        actor="milo",
+        engine="fake",
+        engine_reason="",
+        tracker="landmarks",
+        tracker_reason="",
+        resolution=256,
     )
     rig.session.on_engine(info)
     rig.clock.advance_ms(1500)
     assert rig.session.describe() == {
         "id": rig.session.id,
         "actor": "milo",
+        "mark": "12345678-abcdef",
         "state": "connecting",
         "age_s": 1.5,
         "fps": 0.0,

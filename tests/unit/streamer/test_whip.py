@@ -74,7 +74,7 @@ async def test_publish_trickle_and_unpublish(start: Start, offer: str) -> None:
     assert sessions["max_sessions"] == 1
     (session,) = sessions["sessions"]
     assert (session["actor"], session["state"]) == ("milo", "connecting")
-    assert set(session) == {"id", "actor", "state", "age_s", "fps", "size", "viewers"}
+    assert set(session) == {"id", "actor", "mark", "state", "age_s", "fps", "size", "viewers"}
     assert (await (await client.get("/healthz")).json())["sessions"] == 1
 
     candidate = "a=mid:0\r\na=candidate:1 1 udp 2130706431 192.0.2.1 50000 typ host\r\n"

@@ -70,6 +70,7 @@ class Rig:
     def pipeline(self, actor: str = "milo", settings: Any = None) -> tuple[Pipeline, Listener]:
         listener, meter = Listener(), Meter(SystemClock())
         made = Pipeline(
+            session="test-session",
             name="test",
             actor=actor,
             settings=settings,
@@ -125,11 +126,11 @@ def test_a_frame_goes_through_with_its_identity_and_is_measured(rig: Rig) -> Non
     assert (target.picture.width, target.picture.height) == (256, 256)
     rig.turn(pipeline)
     stages = pipeline.meter.snapshot(60).stages
-    assert set(stages) == {"decode", "queue", "track", "transfer", "render", "generate"}
+    assert set(stages) == {"decode", "queue", "track", "transfer", "render", "generate", "mark"}
     assert stages["decode"].p50 >= 0.5
     assert pipeline.face.face == "tracked"
     (reenactor,) = rig.targets.opened
-    assert reenactor.names()[:4] == ["warm_up", "reset", "apply", "process"]
+    assert reenactor.names()[:4] == ["warm_up", "reset", "begin", "apply"]
     assert len(reenactor.threads) == 1
     pipeline.close()
 
