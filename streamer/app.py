@@ -10,14 +10,15 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from streamer import api, stream, whep, whip
+from streamer import api, downloads, stream, whep, whip
 from streamer.clock import Clock, SystemClock
 from streamer.config import Config
 from streamer.errors import ServiceError
-from streamer.keys import CLOCK, CONFIG, LOBBY, METER, STARTED_NS, TARGETS
+from streamer.keys import CLOCK, CONFIG, LOBBY, METER, RECORDINGS, STARTED_NS, TARGETS
 from streamer.lobby import Lobby
 from streamer.metrics import Meter
 from streamer.offer import MAX_SDP_BYTES
+from streamer.recordings import Recordings
 from streamer.targets import ReenactorFactory, Targets
 from streamer.worker import Workers
 
@@ -134,19 +135,21 @@ def create_app(
     app[METER] = Meter(app[CLOCK])
     app[STARTED_NS] = app[CLOCK].monotonic_ns()
     workers = Workers(reenactor_factory or targets.open, clock=app[CLOCK], longest_side=config.media.longest_side_px)
-    app[LOBBY] = Lobby(config, workers, clock=app[CLOCK], meter=app[METER])
+    app[RECORDINGS] = Recordings(app[CLOCK])
+    app[LOBBY] = Lobby(config, workers, recordings=app[RECORDINGS], clock=app[CLOCK], meter=app[METER])
 
     async def run_lobby(app: web.Application) -> AsyncIterator[None]:
         if is_preparing:
             workers.prepare(config.engine.actor)
         yield
         await app[LOBBY].shut()
+        await app[RECORDINGS].shut()
 
     app.cleanup_ctx.append(run_lobby)
     app.on_response_prepare.append(add_headers)
-    app.add_routes(
-        [web.get("/", page), web.get("/view/{session}", view), *api.ROUTES, *whip.ROUTES, *whep.ROUTES, *stream.ROUTES]
-    )
+    app.add_routes([web.get("/", page), web.get("/view/{session}", view)])
+    for module in (api, whip, whep, stream, downloads):
+        app.add_routes(module.ROUTES)
     if WEB_FOLDER.is_dir():
         app.router.add_static("/web/", WEB_FOLDER)
     return app

@@ -4,6 +4,8 @@ Page to server: `set`, `calibrate`, `reset`, `actor`, `ping`; `{"type": "mesh", 
 mesh; `{"type": "restore", "calibration": {...}}` gives back what `calibration` brought in an earlier session.
 Server to page: `hello`, `settings`, `stats`, `error`, `pong`, `bye`; `{"type": "calibration", "calibration": {...}}`
 once a calibration that was asked for is done: the server keeps nothing of it beyond the session.
+`{"type": "record", "is_on": true, "format": "mp4"}` starts a recording, `{"type": "record", "is_on": false}` ends it;
+`recording` says how it stands and where it will be found.
 
 The mesh is the one binary message, little-endian: the letter `M`, the version 1, a 16-bit count of points, then u and v
 of each as signed 16-bit numbers in 1/16384 of the frame's width and height. No points: no face. Edges between them come
@@ -80,14 +82,21 @@ class Restore:
 
 
 @dataclass(frozen=True, slots=True)
+class Record:
+    """Record the output from now on as `format`, or no longer (None)."""
+
+    format: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Ping:
     """Answer at once, with the page's own time `t`."""
 
     t: float
 
 
-KINDS = ("set", "calibrate", "reset", "actor", "mesh", "restore")
-Command = SetValue | Calibrate | Reset | SwitchActor | ShowMesh | Restore | Ping
+KINDS = ("set", "calibrate", "reset", "actor", "mesh", "restore", "record")
+Command = SetValue | Calibrate | Reset | SwitchActor | ShowMesh | Restore | Record | Ping
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -125,10 +134,9 @@ def _command(kind: object, fields: dict[str, object]) -> Command:
     if kind == "actor":
         return SwitchActor(_take(fields, "name", str, "actor"))
     if kind == "mesh":
-        is_on = fields.pop("is_on", None)
-        if not isinstance(is_on, bool):
-            raise MessageError("bad_message", f"mesh: the field 'is_on' must be true or false, got {is_on!r}")
-        return ShowMesh(is_on)
+        return ShowMesh(_take_switch(fields, kind))
+    if kind == "record":
+        return Record(_take(fields, "format", str, kind) if _take_switch(fields, kind) else None)
     if kind == "restore":
         try:
             return Restore(Personal.from_json(fields.pop("calibration", None)))
@@ -137,6 +145,13 @@ def _command(kind: object, fields: dict[str, object]) -> Command:
     if kind == "ping":
         return Ping(_take(fields, "t", (int, float), "ping"))
     raise MessageError("bad_message", f"type: expected {', '.join(KINDS)} or ping, got {kind!r}")
+
+
+def _take_switch(fields: dict[str, object], message: str) -> bool:
+    is_on = fields.pop("is_on", None)
+    if not isinstance(is_on, bool):
+        raise MessageError("bad_message", f"{message}: the field 'is_on' must be true or false, got {is_on!r}")
+    return is_on
 
 
 def _take(fields: dict[str, object], name: str, kind: Any, message: str) -> Any:  # noqa: ANN401 - the type is `kind`

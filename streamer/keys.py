@@ -8,11 +8,13 @@ from streamer.clock import Clock
 from streamer.config import Config
 from streamer.lobby import Lobby
 from streamer.metrics import Meter
+from streamer.recordings import Recordings
 from streamer.targets import Targets
 
 CONFIG: web.AppKey[Config] = web.AppKey("config", Config)
 CLOCK: web.AppKey[Clock] = web.AppKey("clock", Clock)
 TARGETS: web.AppKey[Targets] = web.AppKey("targets", Targets)
 LOBBY: web.AppKey[Lobby] = web.AppKey("lobby", Lobby)
+RECORDINGS: web.AppKey[Recordings] = web.AppKey("recordings", Recordings)
 METER: web.AppKey[Meter] = web.AppKey("meter", Meter)
 STARTED_NS: web.AppKey[int] = web.AppKey("started_ns", int)

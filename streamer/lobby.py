@@ -11,6 +11,7 @@ from streamer.config import Config
 from streamer.errors import ServiceError
 from streamer.metrics import Meter
 from streamer.offer import Offer
+from streamer.recordings import Recordings
 from streamer.session import Reason, Session
 from streamer.worker import Workers
 
@@ -26,10 +27,11 @@ SHUTDOWN_S = 1.8
 class Lobby:
     """The server's sessions. All methods run on the event loop."""
 
-    def __init__(self, config: Config, workers: Workers, *, clock: Clock, meter: Meter) -> None:
+    def __init__(self, config: Config, workers: Workers, *, recordings: Recordings, clock: Clock, meter: Meter) -> None:
         """Admit `config.server.max_sessions` sessions at a time, each served by one of `workers`."""
         self._config = config
         self._workers = workers
+        self._recordings = recordings
         self._clock = clock
         self._meter = meter
         self._sessions: dict[str, Session] = {}
@@ -73,6 +75,7 @@ class Lobby:
             settings=self._config.settings,
             media=self._config.media,
             max_viewers=self._config.server.max_viewers,
+            recordings=self._recordings,
             clock=self._clock,
             meter=Meter(self._clock, self._meter),
             on_over=self.end,

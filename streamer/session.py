@@ -19,6 +19,8 @@ from streamer.errors import MessageError
 from streamer.metrics import Meter
 from streamer.offer import Offer, Trickle
 from streamer.pipeline import EngineInfo, Pipeline
+from streamer.recording import FORMATS, Recording
+from streamer.recordings import Recordings, describe
 from streamer.renditions import Renditions
 from streamer.settings import SettingsTable
 from streamer.viewers import Viewers
@@ -56,6 +58,7 @@ class Session:
         settings: Any,  # noqa: ANN401 - the targets' settings type
         media: MediaConfig,
         max_viewers: int,
+        recordings: Recordings,
         clock: Clock,
         meter: Meter,
         on_over: Callable[[Session, Reason], None],
@@ -83,6 +86,8 @@ class Session:
             meter=meter,
             listener=self,
         )
+        self._recordings = recordings
+        self._recording: tuple[str, Recording] | None = None
         self.renditions = Renditions(self.pipeline.outlets, clock=clock, meter=meter)
         self.viewers = Viewers(self.renditions, media, max_viewers=max_viewers, clock=clock, meter=meter)
         self._connection = Connection(self.pipeline, media, clock, on_channel=self._on_channel, on_closed=self._on_gone)
@@ -145,9 +150,40 @@ class Session:
                 orders.restore(personal)
             case control.SwitchActor(name):
                 orders.switch(name)
+            case control.Record(kind):
+                self._record(kind)
             case control.Ping(t):
                 now_ms = self._clock.monotonic_ns() / 1e6
                 control.send(self._channel, {"type": "pong", "t": t, "server_ms": round(now_ms, 3)})
+
+    def _record(self, kind: str | None) -> None:
+        if kind is None:
+            if self._recording is not None:
+                self.pipeline.outlets.remove(self._recording[1])
+                self._recording[1].stop()
+        elif kind not in FORMATS:
+            raise MessageError("bad_value", f"record: expected one of {', '.join(FORMATS)}, got {kind!r}")
+        elif self._recording is not None:
+            raise MessageError("already_recording", "A recording is under way: end it first.")
+        else:
+            try:
+                address, recording = self._recordings.start(kind, actor=self.pipeline.actor, meter=self.meter)
+            except OSError as error:
+                raise MessageError("recording_failed", f"No recording could be started: {error}") from error
+            self._recording = address, recording
+            self.pipeline.outlets.add(recording)
+        self._tell_recording()
+
+    def _tell_recording(self) -> None:
+        """Say how the recording stands; forget it once it is complete."""
+        if self._recording is None:
+            return
+        address, recording = self._recording
+        status = recording.status()
+        if status.state in ("ready", "failed"):
+            self.pipeline.outlets.remove(recording)
+            self._recording = None
+        control.send(self._channel, describe(address, status))
 
     def _complain(self, code: str, message: str) -> None:
         control.send(self._channel, {"type": "error", "code": code, "message": message})
@@ -221,6 +257,7 @@ class Session:
             self._on_over(self, "idle")
             return
         self.viewers.look()
+        self._tell_recording()
         message = control.stats(self.meter.snapshot(), self.pipeline.face, self._connection.rtp_offset())
         control.send(self._channel, message)
 
@@ -245,6 +282,9 @@ class Session:
         """Give up the place at once: nothing is processed any more. `close` does the rest."""
         self.state = "ended"
         self.pipeline.close()
+        if self._recording is not None:
+            self.pipeline.outlets.remove(self._recording[1])
+            self._recording[1].stop()
 
     async def close(self, reason: Reason) -> None:
         """Say goodbye, close the connection and wait for the threads; about a second at the worst."""

@@ -10,6 +10,7 @@ import pytest
 from streamer.config import MediaConfig
 from streamer.metrics import Meter
 from streamer.pipeline import EngineInfo
+from streamer.recordings import Recordings
 from streamer.session import Session
 from tests.unit.streamer.fakes import FakeClock, FakeSettings, make_personal
 
@@ -25,6 +26,7 @@ class Rig:
             settings=FakeSettings(),
             media=MediaConfig(),
             max_viewers=2,
+            recordings=Recordings(self.clock),
             clock=self.clock,
             meter=self.meter,
             on_over=lambda _, reason: self.over.append(reason),
