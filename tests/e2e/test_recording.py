@@ -67,6 +67,7 @@ async def test_the_end_of_a_session_completes_its_recording() -> None:
     try:
         async with ClientSession() as http:
             async with connected(server, NumberedCamera()) as page:
+                await page.until(lambda: bool(page.told("hello")))
                 page.send(type="record", is_on=True, format="mp4")
                 await page.until(lambda: any(told["frames"] >= 10 for told in page.told("recording")))
                 url = page.told("recording")[-1]["url"]
