@@ -71,8 +71,9 @@ class LossWeights:
     light: float = 0.5
     """Mean absolute error of the light on a sphere (supervised)."""
     pointing: float = 1.0
-    """What the helping heads get wrong about landmarks: cross entropy of their spots, offsets in places of a map
-    (supervised)."""
+    """What the regressor gets wrong about landmarks inside: cross entropy of their maps, pixels (supervised)."""
+    recombined: float = 0.5
+    """What its solver gets wrong about faces dealt anew, in the terms above (supervised)."""
     confidence: float = 1.0
     """Binary cross entropy of the confidence (supervised)."""
 

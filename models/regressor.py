@@ -2,7 +2,8 @@
 
 After Tewari et al., "Self-supervised Multi-level Face Model Learning for Monocular Reconstruction at over 250 Hz"
 (CVPR 2018): one feed-forward pass gives identity, expression, reflectance, illumination, pose and the coefficients of
-the corrective levels; gaze and a confidence are added here. Rotation is given in the continuous six numbers of Zhou et
+the corrective levels; gaze and a confidence are added here. On the way it finds landmarks, and a small solver inside it
+turns their places into pose, expression and gaze. Rotation is given in the continuous six numbers of Zhou et
 al., "On the Continuity of Rotation Representations in Neural Networks" (CVPR 2019, equation 15).
 """
 
@@ -23,6 +24,7 @@ from torch.nn import functional
 
 from models.framing import ANCHOR_M, HEAD_M
 from models.params import EXPRESSION_SIZE, IDENTITY_SIZE, REFLECTANCE_SIZE, SH_BAND0
+from models.pointing import PointHead
 
 DEFAULT_PATH = Path(__file__).parent / "weights" / "regressor.safetensors"
 
@@ -35,7 +37,7 @@ class RegressorConfig:
     """Width and height of the crop, pixels; a multiple of 32."""
     widths: tuple[int, ...] = (16, 32, 48, 96, 160)
     """Channels at 1/2, 1/4, 1/8, 1/16 and 1/32 of the crop."""
-    blocks: tuple[int, ...] = (0, 0, 1, 2, 1)
+    blocks: tuple[int, ...] = (0, 0, 1, 2, 0)
     """Residual blocks at each of these scales."""
     eye_widths: tuple[int, ...] = (24, 40, 64)
     """Channels of the eye branch at 1/2, 1/4 and 1/8 of the crop."""
@@ -43,8 +45,14 @@ class RegressorConfig:
     """First and one past the last row of the eye branch's band, at half the resolution of a 128-pixel crop."""
     summary_channels: tuple[int, int] = (32, 16)
     """Channels to which the last map of the face and of the eyes is reduced before it is read as a whole."""
-    code: tuple[int, int] = (256, 128)
+    code: tuple[int, int] = (192, 128)
     """Numbers in which the face and the eyes are summed up."""
+    points: tuple[int, int] = (72, 26)
+    """Landmarks that are found on the face, at 1/8 of the crop, and on the eyes, at 1/4."""
+    map_channels: int = 64
+    """Channels of the map on which the face's landmarks are found."""
+    solver: tuple[int, int] = (256, 192)
+    """Widths of the solver from landmarks to parameters."""
     geometry_levels: tuple[int, int] = (32, 64)
     """Coefficients of the corrective levels 1 and 2 of geometry."""
     reflectance_levels: tuple[int, int] = (16, 32)
@@ -184,6 +192,13 @@ class _Layer(nn.Module):
         return functional.relu(self.norm(self.conv(x)))
 
 
+class _Linear(nn.Sequential):
+    """Convolution of one pixel and normalisation over the batch."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(_conv(inputs, outputs, size=1), nn.BatchNorm2d(outputs))
+
+
 class _Block(nn.Module):
     """Two convolutions added to their input."""
 
@@ -202,7 +217,8 @@ class FaceRegressor(nn.Module):
     """Face crop to raw outputs of about unit size; `split` gives them their meaning.
 
     Two paths share the first layer: the face, down to 1/32, and the band of the eyes, which stays finer, because gaze
-    and lids are matters of single pixels. Each is read as a whole, place by place, by a linear layer.
+    and lids are matters of single pixels. Landmarks are found on both, and what the solver makes of their places is
+    completed by what each path, read as a whole, says beyond them.
     """
 
     offset: Tensor
@@ -214,23 +230,37 @@ class FaceRegressor(nn.Module):
         self.config = config = config or RegressorConfig()
         widths, side = config.widths, config.size // 32
         self.enter = _Layer(3, widths[0], size=4, stride=2)
-        layers: list[nn.Module] = [_Block(widths[0]) for _ in range(config.blocks[0])]
+        stages = []
         for (inputs, outputs), count in zip(itertools.pairwise(widths), config.blocks[1:], strict=True):
-            layers += [_Layer(inputs, outputs, stride=2), *(_Block(outputs) for _ in range(count))]
-        self.face = nn.Sequential(*layers, _Layer(widths[-1], config.summary_channels[0], size=1))
+            stages.append(nn.Sequential(_Layer(inputs, outputs, stride=2), *(_Block(outputs) for _ in range(count))))
+        stages[0] = nn.Sequential(*(_Block(widths[0]) for _ in range(config.blocks[0])), *stages[0])
+        self.stages = nn.ModuleList(stages)
+        self.summary = _Layer(widths[-1], config.summary_channels[0], size=1)
+        # What lies around a landmark, and at a quarter of the resolution where in the face that is.
+        self.near, self.far = (_Linear(widths[level], config.map_channels) for level in (2, 3))
         first, second, third = config.eye_widths
-        self.eyes = nn.Sequential(
-            _Layer(widths[0], first), _Layer(first, second, stride=2), _Layer(second, second),
-            _Layer(second, third, stride=2), _Layer(third, config.summary_channels[1], size=1),
-        )  # fmt: skip
+        self.eyes = nn.Sequential(_Layer(widths[0], first), _Layer(first, second, stride=2), _Layer(second, second))
+        self.eye_summary = nn.Sequential(
+            _Layer(second, third, stride=2), _Layer(third, config.summary_channels[1], size=1)
+        )
         rows = (config.eye_rows[1] - config.eye_rows[0]) * config.size // 128
+        self.face_points = PointHead(config.map_channels, config.points[0], (4 * side, 4 * side), 8.0)
+        self.eye_points = PointHead(
+            second, config.points[1], (rows // 2, 8 * side), 4.0, config.eye_rows[0] * 2 * config.size / 128
+        )
         self.face_code = nn.Linear(config.summary_channels[0] * side * side, config.code[0])
         self.eye_code = nn.Linear(config.summary_channels[1] * (rows // 4) * (config.size // 8), config.code[1])
-        self.read = nn.Linear(sum(config.code), sum(config.code))
-        self.out = nn.Linear(sum(config.code), config.outputs)
+        self.solve = nn.Sequential(
+            nn.Linear(2 * sum(config.points), config.solver[0]), nn.ReLU(), nn.Linear(*config.solver), nn.ReLU()
+        )
+        codes = sum(config.code) + config.solver[1]
+        self.read = nn.Linear(codes, codes)
+        self.out = nn.Linear(codes, config.outputs)
+        self.solved = nn.Linear(config.solver[1], config.outputs)
         with torch.no_grad():
-            self.out.weight.mul_(0.1)
-            self.out.bias.zero_()
+            for last in (self.out, self.solved):
+                last.weight.mul_(0.1)
+                last.bias.zero_()
         offset, scale = torch.zeros(config.outputs), torch.ones(config.outputs)
         for name, where in config.fields.items():
             offset[where], scale[where] = _OFFSETS.get(name, 0.0), _SCALES[name]
@@ -246,10 +276,20 @@ class FaceRegressor(nn.Module):
             raise ValueError(f"crop: expected [B, 3, {size}, {size}], got {list(crop.shape)}")
         x = self.enter(4.0 * crop - 2.0)
         first, last = (row * size // 128 for row in self.config.eye_rows)
-        eyes = functional.relu(self.eye_code(self.eyes(x[:, :, first:last]).flatten(1)))
-        face = functional.relu(self.face_code(self.face(x).flatten(1)))
-        code = torch.cat([face, eyes], 1)
-        return self.out(code + functional.relu(self.read(code)))
+        fine = self.eyes(x[:, :, first:last])
+        maps = [x := stage(x) for stage in self.stages]
+        around = functional.relu(self.near(maps[1]) + functional.interpolate(self.far(maps[2]), scale_factor=2.0))
+        points = torch.cat([self.face_points(around), self.eye_points(fine)], 1)
+        face = functional.relu(self.face_code(self.summary(x).flatten(1)))
+        eyes = functional.relu(self.eye_code(self.eye_summary(fine).flatten(1)))
+        solution = self.solve(points.flatten(1))
+        code = torch.cat([face, eyes, solution], 1)
+        return self.out(code + functional.relu(self.read(code))) + self.solved(solution)
+
+    def from_points(self, face_px: Tensor, eyes_px: Tensor) -> Tensor:
+        """Give raw outputs `[B, D]` by the solver alone, of landmarks `[B, K, 2]` in the crop, pixels."""
+        points = torch.cat([self.face_points.deviations(face_px), self.eye_points.deviations(eyes_px)], 1)
+        return self.solved(self.solve(points.flatten(1)))
 
     def values(self, raw: Tensor) -> Tensor:
         """Give raw outputs `[B, D]` their units, in the same order, unbounded: rotation still six numbers."""

@@ -14,6 +14,7 @@ from capture.binding import LandmarkBinding
 from capture.formation import FaceFormation
 from capture.formation_losses import FormationLosses, LossWeights, VisibleVertices
 from capture.train_tracker.pointing import Pointing
+from capture.train_tracker.recombination import Recombination
 from capture.train_tracker.supervision import Supervision, Truth, seen_eyes
 from models.face import FaceModel
 from models.levels import FaceLevels
@@ -53,9 +54,13 @@ class TrackerObjective(nn.Module):
         self.formation = FaceFormation(model, levels)
         self.pointing = Pointing(self.regressor)
         self.supervision = Supervision(model, weights)
-        self.formation_losses = FormationLosses(model, LandmarkBinding.load(), weights)
+        binding = LandmarkBinding.load()
+        self.recombination = Recombination(model, binding, weights)
+        self.formation_losses = FormationLosses(model, binding, weights)
         self._visible = VisibleVertices(model, config.size)
         self._weights = weights
+        self.rounding = 1.0
+        """Scale of the errors below which squares are compared: set by who trains, falling as training goes on."""
 
     def forward(self, truth: Truth, frames: Frames | None = None) -> dict[str, Tensor]:
         """Give the weighted terms, scalars; their sum is to be minimised. Gradients of all parameters are used."""
@@ -64,9 +69,12 @@ class TrackerObjective(nn.Module):
         with torch.autocast(crops.device.type, torch.bfloat16):
             raw = self.regressor(crops.contiguous(memory_format=torch.channels_last))
         count = len(truth.crop)
-        terms = self.supervision(self.formation, self.regressor.split(raw[:count]), truth)
+        terms = self.supervision(self.formation, self.regressor.split(raw[:count]), truth, self.rounding)
         seen = seen_eyes(truth, (self.formation.lid_left, self.formation.lid_right))
         terms["pointing"] = self._weights.pointing * self.pointing(truth.landmarks, seen, truth.confidence)
+        terms["recombined"] = self._weights.recombined * self.recombination(
+            self.formation, self.regressor, truth, self.rounding
+        )
         if frames is not None:
             terms |= self._judge_frames(self.regressor.split(raw[count:]), frames)
         return terms | self.formation_losses.regularise(self.formation)

@@ -100,8 +100,13 @@ class Supervision(nn.Module):
     skin: Tensor
     harmonics: Tensor
 
-    def forward(self, formation: FaceFormation, said: Regressed, truth: Truth) -> dict[str, Tensor]:
-        """Give the weighted terms, scalars; crops without a face count for the confidence alone."""
+    def forward(
+        self, formation: FaceFormation, said: Regressed, truth: Truth, rounding: float = 1.0
+    ) -> dict[str, Tensor]:
+        """Give the weighted terms, scalars; crops without a face count for the confidence alone.
+
+        `rounding` scales the errors below which squares are compared.
+        """
         w, face = self.weights, truth.confidence
         count = face.sum().clamp(min=1.0)
 
@@ -113,11 +118,11 @@ class Supervision(nn.Module):
         turned = rotation_angle(said.rotation, truth.rotation)
         weight_error = (said.expression - truth.expression).abs()
         terms = {
-            "rotation": w.rotation * average(huber(turned, ROUND_RAD)[:, None]),
-            "place": w.place * average(huber((said.place - true_place).abs(), ROUND_PLACE)),
-            "expression": w.expression * average(huber(weight_error[:, FREE], ROUND_WEIGHT)),
-            "lids": w.lids * average(huber(weight_error[:, LIDS], ROUND_WEIGHT)),
-            "gaze": w.gaze * average(huber(sight_angle(said.gaze, truth.gaze), ROUND_RAD) * seen),
+            "rotation": w.rotation * average(huber(turned, rounding * ROUND_RAD)[:, None]),
+            "place": w.place * average(huber((said.place - true_place).abs(), rounding * ROUND_PLACE)),
+            "expression": w.expression * average(huber(weight_error[:, FREE], rounding * ROUND_WEIGHT)),
+            "lids": w.lids * average(huber(weight_error[:, LIDS], rounding * ROUND_WEIGHT)),
+            "gaze": w.gaze * average(huber(sight_angle(said.gaze, truth.gaze), rounding * ROUND_RAD) * seen),
             "identity": w.identity * average((said.identity - truth.identity).square())
             + w.identity * average((said.reflectance - truth.reflectance).square()),
             "light": w.light

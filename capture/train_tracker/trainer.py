@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -56,6 +57,9 @@ class TrackerTrainingConfig:
     """Share at which the second phase begins: self-supervision on video, where there is any."""
     frames_weight: float = 0.3
     """Weight of the self-supervised loss beside the supervised one."""
+    last_rounding: float = 0.15
+    """Scale, at the end, of the errors below which squares are compared: from the mean of what cannot be told, which
+    has a slope everywhere, to its median, which errs least."""
     seed: int = 2018
     """Seed of weights and order."""
     weights: LossWeights = field(default_factory=LossWeights)
@@ -91,12 +95,15 @@ class TrackerTrainer:
         self.losses: dict[str, float] = {}
         state = self._read_checkpoint()
         sizes = LevelsConfig(geometry=regressor.geometry_levels, reflectance=regressor.reflectance_levels)
-        levels = self._first_levels(sizes) if state is None else FaceLevels.empty(model, sizes)
-        self.objective = TrackerObjective(model, regressor, levels, config.weights).to(processes.device)
+        levels, usual_px = (FaceLevels.empty(model, sizes), None) if state else self._begin(sizes)
+        self.objective = TrackerObjective(model, regressor, levels, config.weights)
+        if usual_px is not None:
+            self.objective.pointing.settle(torch.from_numpy(usual_px))
+        self.objective.to(processes.device)
         self.average = FaceRegressor(regressor).to(processes.device)
         self.average.load_state_dict(self.objective.regressor.state_dict())
         self.average.requires_grad_(False).eval()
-        network = [*self.objective.regressor.parameters(), *self.objective.pointing.parameters()]
+        network = list(self.objective.regressor.parameters())
         levels_bases = list(self.objective.formation.parameters())
         groups: list[dict[str, Any]] = [
             {"params": network, "rate": config.learning_rate, "weight_decay": config.decay},
@@ -127,6 +134,7 @@ class TrackerTrainer:
         """Draw a batch, update the regressor, its average and the levels."""
         began = time.monotonic()
         self._set_learning_rate()
+        self.objective.rounding = 1.0 + (self.config.last_rounding - 1.0) * self.share
         truth = Truth.from_arrays(self._faces.draw(self.config.batch, self.rng), self.processes.device)
         terms: dict[str, Tensor] = self._module(truth, self._draw_frames())
         total = self._total(terms)
@@ -170,13 +178,17 @@ class TrackerTrainer:
         for name, value in zip(terms, values, strict=True):
             self.losses[name] = 0.95 * self.losses.get(name, value) + 0.05 * value
 
-    def _first_levels(self, sizes: LevelsConfig) -> FaceLevels:
-        """Begin the levels from the first synthetic faces; every process begins as the first one does."""
+    def _begin(self, sizes: LevelsConfig) -> tuple[FaceLevels, NDArray[np.float32]]:
+        """Give the first levels and where landmarks usually lie, `[478, 2]` pixels, of the first synthetic faces.
+
+        Every process begins as the first one does.
+        """
         count = self.config.first_faces
         faces = self._faces.draw(2 * count, self.rng, at_least=count)
         chosen = np.flatnonzero(faces["confidence"] > 0.5)[:count]
         known = {name: faces[name][chosen] for name in ("identity", "vertices", "reflectance", "albedo")}
-        return self.processes.share(lambda: first_levels(self.model, sizes, **known))
+        usual_px = faces["landmarks"][chosen].mean(0).astype(np.float32)
+        return self.processes.share(lambda: (first_levels(self.model, sizes, **known), usual_px))
 
     def save(self) -> None:
         """Write a checkpoint beside the old one, then put it in its place; the first process does it for all."""

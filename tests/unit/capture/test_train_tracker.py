@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from capture.binding import LandmarkBinding
 from capture.crop import Crop
 from capture.formation import FaceFormation
 from capture.formation_losses import LossWeights
@@ -21,6 +23,8 @@ from capture.train_tracker import command
 from capture.train_tracker.first_levels import first_levels
 from capture.train_tracker.judge import align, judge
 from capture.train_tracker.pictures import COLUMNS
+from capture.train_tracker.pointing import EYE_POINTS, FACE_POINTS, PX_SAY, Pointing
+from capture.train_tracker.recombination import Recombination
 from capture.train_tracker.reservoir import Reservoir
 from capture.train_tracker.supervision import NAMES, Supervision, Truth, rotation_angle, sight_angle
 from capture.train_tracker.trainer import TrackerTrainingConfig
@@ -74,6 +78,46 @@ def test_crops_without_a_face_count_for_the_confidence_alone(model: FaceModel, p
     beside = supervision(formation, exact(mixed), mixed)
     for name in set(alone) - {"confidence"}:
         torch.testing.assert_close(alone[name], beside[name], rtol=1e-3, atol=1e-3)
+
+
+def test_pointing_is_at_rest_where_landmarks_are_found(model: FaceModel, painted: Arrays) -> None:
+    truth = Truth.from_arrays(painted, CPU)
+    regressor = FaceRegressor()
+    pointing = Pointing(regressor)
+    faces = truth.confidence > 0.5
+    pointing.settle(truth.landmarks[faces].mean(0))
+    seen = torch.ones(len(truth.crop), 2)
+
+    def off(shift_px: float) -> float:
+        regressor(truth.crop)
+        for name, chosen in (("face", FACE_POINTS), ("eyes", EYE_POINTS)):
+            head = regressor.face_points if name == "face" else regressor.eye_points
+            pointing._seen[name] = head.deviations(truth.landmarks[:, list(chosen)] + shift_px)
+        return float(pointing(truth.landmarks, seen, truth.confidence).detach())
+
+    # A pixel too far right and down, on both heads, costs what `PX_SAY` says of the square root of two.
+    assert off(5.0) - off(4.0) == pytest.approx(2 * PX_SAY * 2**0.5, rel=1e-3)
+    assert off(0.0) < off(1.0)
+
+
+def test_the_solver_learns_from_faces_dealt_anew(model: FaceModel, painted: Arrays) -> None:
+    torch.manual_seed(0)
+    truth, regressor = Truth.from_arrays(painted, CPU), FaceRegressor()
+    Pointing(regressor).settle(truth.landmarks[truth.confidence > 0.5].mean(0))
+    recombination = Recombination(model, LandmarkBinding.load(), LossWeights())
+    formation = FaceFormation(model)
+    solver = [*regressor.solve.parameters(), *regressor.solved.parameters()]
+    optimizer = torch.optim.Adam(solver, lr=2e-3)
+    costs = []
+    for _ in range(40):
+        cost = recombination(formation, regressor, truth)
+        optimizer.zero_grad()
+        cost.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        costs.append(float(cost.detach()))
+    assert sum(costs[-5:]) < 0.8 * sum(costs[:5])
+    nobody = dataclasses.replace(truth, confidence=torch.zeros_like(truth.confidence))
+    assert float(recombination(formation, regressor, nobody)) == 0.0
 
 
 def test_angles_are_those_of_the_rotations() -> None:

@@ -1,0 +1,106 @@
+"""Teaching the regressor's solver on faces that nobody draws: shape, expression and pose of the batch, dealt anew.
+
+What the solver reads are places of landmarks, and these follow from the parameters without a picture, so that each step
+shows it many times as many faces as the convolutions see.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from capture.binding import LandmarkBinding
+from capture.formation import FaceFormation, posed, project
+from capture.formation_losses import LossWeights
+from capture.train_tracker.pointing import EYE_POINTS, FACE_POINTS, IRISES
+from capture.train_tracker.supervision import (
+    BLINKS,
+    FREE,
+    LIDS,
+    ROUND_PLACE,
+    ROUND_RAD,
+    ROUND_WEIGHT,
+    Truth,
+    huber,
+    rotation_angle,
+    sight_angle,
+)
+from models.face import FaceModel
+from models.regressor import FaceRegressor, place, translation
+
+COPIES = 4
+"""Faces dealt for each one of the batch."""
+TURN_RAD = 0.1
+"""Standard deviation of what is added to a pose, about each axis."""
+SHIFT = 0.03
+"""The same for each number of `place`."""
+NOISE_PX = (0.2, 3.0)
+"""Least and greatest standard deviation of the landmarks' errors, the same for all of a face."""
+UNSEEN_PX = 4.0
+"""Error of the irises behind shut lids, where they can only be guessed."""
+
+
+class Recombination(nn.Module):
+    """Deals faces anew and compares what the solver makes of their landmarks; buffers only."""
+
+    def __init__(self, model: FaceModel, binding: LandmarkBinding, weights: LossWeights) -> None:
+        super().__init__()
+        self.weights = weights
+        chosen = [*FACE_POINTS, *EYE_POINTS]
+        corners = binding.corners(model)[chosen].astype(np.int64)
+        self.register_buffer("corners", torch.from_numpy(corners), persistent=False)
+        self.register_buffer("barycentric", torch.from_numpy(binding.barycentric[chosen]), persistent=False)
+        eye = torch.zeros(len(chosen), dtype=torch.long)  # 0: on no eyeball, 1: the left one, 2: the right one
+        for index, landmark in enumerate(EYE_POINTS):
+            if landmark in IRISES:
+                eye[len(FACE_POINTS) + index] = 2 if landmark < 473 else 1
+        self.register_buffer("eye", eye, persistent=False)
+
+    corners: Tensor
+    barycentric: Tensor
+    eye: Tensor
+
+    def forward(
+        self, formation: FaceFormation, regressor: FaceRegressor, truth: Truth, rounding: float = 1.0
+    ) -> Tensor:
+        """Give the solver's loss on the batch's faces dealt anew, a scalar; `rounding` as in `Supervision`."""
+        faces = torch.nonzero(truth.confidence > 0.5).flatten()
+        if not len(faces):
+            return truth.identity.new_zeros(())
+        w, size = self.weights, truth.crop.shape[-1]
+        shape, mimic, pose = (faces[torch.randint(len(faces), (COPIES * len(faces),))] for _ in range(3))
+        expression, gaze, focal = truth.expression[mimic], truth.gaze[mimic], truth.focal_px[pose]
+        with torch.no_grad():
+            rotation = _turns(len(pose), TURN_RAD, truth.rotation) @ truth.rotation[pose]
+            where = place(truth.translation[pose], truth.rotation[pose], focal, size)
+            where = where + SHIFT * torch.randn_like(where)
+            moved = formation.deform(truth.vertices[shape], expression, gaze)
+            points = (moved[:, self.corners] * self.barycentric[..., None]).sum(2)
+            pixels = project(posed(points, rotation, translation(where, rotation, focal, size)), focal, size)
+            shut = torch.cat([torch.zeros_like(expression[:, :1]), expression[:, BLINKS]], 1)[:, self.eye]
+            low, high = (math.log(bound) for bound in NOISE_PX)
+            noise = torch.exp(low + (high - low) * torch.rand_like(where[:, :1])) + UNSEEN_PX * shut
+            pixels = pixels + noise[..., None] * torch.randn_like(pixels)
+        face_px, eyes_px = pixels[:, : len(FACE_POINTS)], pixels[:, len(FACE_POINTS) :]
+        said = regressor.split(regressor.from_points(face_px, eyes_px))
+        weight_error = (said.expression - expression).abs()
+        sight = huber(sight_angle(said.gaze, gaze), rounding * ROUND_RAD) * (1.0 - expression[:, BLINKS])
+        return (
+            w.rotation * huber(rotation_angle(said.rotation, rotation), rounding * ROUND_RAD).mean()
+            + w.place * huber((said.place - where).abs(), rounding * ROUND_PLACE).mean()
+            + w.expression * huber(weight_error[:, FREE], rounding * ROUND_WEIGHT).mean()
+            + w.lids * huber(weight_error[:, LIDS], rounding * ROUND_WEIGHT).mean()
+            + w.gaze * sight.mean()
+            + w.identity * (said.identity - truth.identity[shape]).square().mean()
+        )
+
+
+def _turns(count: int, spread_rad: float, like: Tensor) -> Tensor:
+    """Draw small random rotations `[count, 3, 3]`."""
+    x, y, z = (spread_rad * torch.randn(3, count, device=like.device, dtype=like.dtype)).unbind(0)
+    zero = torch.zeros_like(x)
+    rows = [torch.stack(row, -1) for row in ((zero, -z, y), (z, zero, -x), (-y, x, zero))]
+    return torch.linalg.matrix_exp(torch.stack(rows, -2))
