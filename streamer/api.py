@@ -7,9 +7,11 @@ import asyncio
 from aiohttp import web
 
 from capture.mesh import mesh_edges
+from streamer.access import Right
 from streamer.clock import NS_PER_S
 from streamer.errors import ServiceError
-from streamer.keys import CLOCK, CONFIG, LOBBY, METER, STARTED_NS, TARGETS
+from streamer.guard import TOKEN
+from streamer.keys import CLOCK, CONFIG, LOBBY, METER, STARTED_NS, TARGETS, TOKENS
 from streamer.metrics import prometheus_text
 from streamer.settings import SettingsTable
 from streamer.targets import unknown_actor
@@ -21,7 +23,9 @@ def _uptime_s(app: web.Application) -> float:
 
 
 async def health(request: web.Request) -> web.Response:
-    """`GET /healthz`."""
+    """`GET /healthz`: that it runs, to everybody; how, to those who may use it."""
+    if request[TOKEN].right < Right.VIEWER:
+        return web.json_response({"status": "ok"})
     return web.json_response(
         {
             "status": "ok",
@@ -62,6 +66,37 @@ async def sessions(request: web.Request) -> web.Response:
     )
 
 
+async def list_tokens(request: web.Request) -> web.Response:
+    """`GET /api/tokens`: which there are, never their secrets."""
+    tokens = [{"id": token.id, "right": token.right.name.lower()} for token in request.app[TOKENS].list()]
+    return web.json_response({"tokens": tokens})
+
+
+async def make_token(request: web.Request) -> web.Response:
+    """`POST /api/tokens` with `{"right": "viewer"}`, `source` or `admin`: make a token and its link."""
+    try:
+        values = await request.json()
+        right = {right.name.lower(): right for right in Right if right}[values["right"]]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ServiceError(
+            400, "bad_request", "Expected a JSON object with 'right': viewer, source or admin."
+        ) from error
+    token, secret = request.app[TOKENS].make(right)
+    link = str(request.url.origin().with_path("/").with_query(token=secret))
+    return web.json_response({"id": token.id, "right": right.name.lower(), "token": secret, "link": link}, status=201)
+
+
+async def revoke_token(request: web.Request) -> web.Response:
+    """`DELETE /api/tokens/{token}`: forget a token, and end every session that was opened with it."""
+    token = request.app[TOKENS].revoke(request.match_info["token"])
+    lobby = request.app[LOBBY]
+    for session in lobby.sessions:
+        session.viewers.revoke(token.id)
+        if session.owner == token.id:
+            lobby.end(session, "revoked")
+    return web.Response(status=200)
+
+
 async def settings(request: web.Request) -> web.Response:
     """`GET /api/settings`: what a new session starts with."""
     return web.json_response({"settings": SettingsTable(request.app[CONFIG].settings).describe()})
@@ -89,6 +124,9 @@ ROUTES = [
     web.get("/api/actors", actors),
     web.get("/api/actors/{name}/preview.webp", preview),
     web.get("/api/sessions", sessions),
+    web.get("/api/tokens", list_tokens),
+    web.post("/api/tokens", make_token),
+    web.delete("/api/tokens/{token}", revoke_token),
     web.get("/api/settings", settings),
     web.get("/api/mesh", mesh),
     web.get("/metrics", metrics),

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from streamer import api, downloads, stream, whep, whip
+from streamer.access import Tokens, is_loopback
 from streamer.clock import Clock, SystemClock
 from streamer.config import Config
 from streamer.errors import ServiceError
-from streamer.keys import CLOCK, CONFIG, LOBBY, METER, RECORDINGS, STARTED_NS, TARGETS
+from streamer.guard import Handler, add_headers, authorize, guard_origin, limit_rate
+from streamer.keys import CLOCK, CONFIG, LOBBY, METER, RECORDINGS, STARTED_NS, TARGETS, TOKENS
 from streamer.lobby import Lobby
 from streamer.metrics import Meter
 from streamer.offer import MAX_SDP_BYTES
@@ -25,18 +25,6 @@ from streamer.worker import Workers
 logger = logging.getLogger(__name__)
 
 WEB_FOLDER = Path(__file__).resolve().parents[1] / "web"
-
-SECURITY_HEADERS = {
-    # Everything comes from here; the page has no inline script. WebRTC media needs no permission of its own.
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob: mediastream:; "
-    "style-src 'self' 'unsafe-inline'; object-src 'none'; base-uri 'none'; form-action 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def error_response(error: ServiceError) -> web.Response:
@@ -64,38 +52,6 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
     except Exception:  # The edge of a request.
         logger.exception("%s %s failed", request.method, request.path)
         return error_response(ServiceError(500, "server_error", "The server failed at this request; see its log."))
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _host_of(netloc: str) -> str:
-    return (urlsplit(f"//{netloc}").hostname or "").lower()
-
-
-@web.middleware
-async def guard_origin(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse other sites: foreign origins, and names that were bent to point at a local server (DNS rebinding)."""
-    host = request.headers.get("Host", "")
-    if _is_loopback(request.app[CONFIG].server.host) and not _is_loopback(_host_of(host)):
-        raise ServiceError(403, "forbidden_host", "This server answers to localhost only.")
-    origin = request.headers.get("Origin")
-    if request.method not in ("GET", "HEAD") and origin is not None and urlsplit(origin).netloc != host:
-        raise ServiceError(403, "forbidden_origin", "Another site may not use this server.")
-    return await handler(request)
-
-
-async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Set the security headers; let browsers ask for every file again, as there is no build that renames them."""
-    for name, value in SECURITY_HEADERS.items():
-        response.headers.setdefault(name, value)
-    response.headers.setdefault("Cache-Control", "no-cache" if request.path.startswith("/web/") else "no-store")
 
 
 def _html(name: str) -> web.FileResponse:
@@ -128,10 +84,13 @@ def create_app(
     `reenactor_factory` (else `targets.open`) makes the reenactors, in the inference threads; `is_preparing` warms one
     up for the default actor at start, so that the first session finds it ready.
     """
-    app = web.Application(middlewares=[answer_errors, guard_origin], client_max_size=MAX_SDP_BYTES)
+    clock = clock or SystemClock()
+    middlewares = [answer_errors, limit_rate(clock), guard_origin, authorize(clock)]
+    app = web.Application(middlewares=middlewares, client_max_size=MAX_SDP_BYTES)
     app[CONFIG] = config
+    app[TOKENS] = Tokens(is_open=config.server.access == "auto" and is_loopback(config.server.host))
     app[TARGETS] = targets
-    app[CLOCK] = clock or SystemClock()
+    app[CLOCK] = clock
     app[METER] = Meter(app[CLOCK])
     app[STARTED_NS] = app[CLOCK].monotonic_ns()
     workers = Workers(reenactor_factory or targets.open, clock=app[CLOCK], longest_side=config.media.longest_side_px)

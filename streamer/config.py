@@ -27,6 +27,9 @@ class ServerConfig:
 
     host: str = option("127.0.0.1", "Address to listen on; the camera needs localhost or HTTPS.")
     port: int = option(8080, "TCP port; 0 takes a free one.", minimum=0, maximum=65535)
+    access: str = option(
+        "auto", "Who is let in: auto asks for a token beyond loopback, token everywhere.", choices=("auto", "token")
+    )
     max_sessions: int = option(1, "Sources at a time; each takes about two cores.", minimum=1, maximum=64)
     max_viewers: int = option(50, "Viewers of each session at a time.", minimum=0, maximum=1000)
 

@@ -102,7 +102,8 @@ class Connection:
             raise ServiceError(406, "no_common_codec", "The offer has none of our codecs.") from error
         except Exception as error:
             # What `parse_offer` cannot see, contradictions between sections, aiortc answers with whatever went wrong.
-            logger.warning("an offer could not be answered: %r", error)
+            # By its type alone: the text may quote the offer, and an offer holds addresses.
+            logger.warning("an offer could not be answered: %s", type(error).__name__)
             raise bad_sdp("The offer cannot be used: its media sections contradict each other.") from error
         return str(peer.localDescription.sdp)
 

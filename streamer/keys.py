@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from streamer.access import Tokens
 from streamer.clock import Clock
 from streamer.config import Config
 from streamer.lobby import Lobby
@@ -16,5 +17,6 @@ CLOCK: web.AppKey[Clock] = web.AppKey("clock", Clock)
 TARGETS: web.AppKey[Targets] = web.AppKey("targets", Targets)
 LOBBY: web.AppKey[Lobby] = web.AppKey("lobby", Lobby)
 RECORDINGS: web.AppKey[Recordings] = web.AppKey("recordings", Recordings)
+TOKENS: web.AppKey[Tokens] = web.AppKey("tokens", Tokens)
 METER: web.AppKey[Meter] = web.AppKey("meter", Meter)
 STARTED_NS: web.AppKey[int] = web.AppKey("started_ns", int)

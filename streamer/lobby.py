@@ -62,16 +62,17 @@ class Lobby:
             raise ServiceError(409, "several_live", "More than one session runs: name the one to watch.")
         return self.sessions[0]
 
-    async def admit(self, offer: Offer, *, actor: str, client: str = "") -> tuple[Session, str]:
+    async def admit(self, offer: Offer, *, actor: str, client: str = "", owner: str = "") -> tuple[Session, str]:
         """Make a session for `offer`; return it with the SDP answer.
 
-        Raises `ServiceError` `session_full` (503). A page that comes back under the same `client` name replaces its
-        own earlier session; a full server gives the place of a silent source to a new one.
+        Raises `ServiceError` `session_full` (503). A page that comes back under the same `client` name, with the same
+        token (`owner`), replaces its own earlier session; a full server gives a silent source's place to a new one.
         """
-        self._make_room(client)
+        self._make_room(client, owner)
         session = Session(
             actor=actor,
             client=client,
+            owner=owner,
             settings=self._config.settings,
             media=self._config.media,
             max_viewers=self._config.server.max_viewers,
@@ -89,11 +90,11 @@ class Lobby:
         self._workers.serve(session.pipeline)
         return session, answer
 
-    def _make_room(self, client: str) -> None:
+    def _make_room(self, client: str, owner: str) -> None:
         if self._is_shut:
             raise ServiceError(503, "session_full", "The server is shutting down.", retry_after_s=RETRY_AFTER_S)
         for session in self.sessions:
-            if client and session.client == client:
+            if client and (session.client, session.owner) == (client, owner):
                 self.end(session, "replaced")
         if len(self._sessions) < self._config.server.max_sessions:
             return

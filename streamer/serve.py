@@ -18,11 +18,13 @@ from aiohttp import web
 
 from reenact.engines.select import ENGINES, refusal
 from reenact.signing import SigningError, own_key
+from streamer.access import Right, Tokens
 from streamer.aiortc_adapter import check_internals
 from streamer.app import create_app
 from streamer.config import Config, load_config, parse_assignment
+from streamer.doorkeeper import GuardedRunner
 from streamer.errors import ServiceError, UsageError
-from streamer.keys import LOBBY
+from streamer.keys import LOBBY, TOKENS
 from streamer.packaged import PackagedTargets, default_settings
 from streamer.targets import Targets
 
@@ -32,6 +34,13 @@ HTTP_SHUTDOWN_S = 0.5
 SWITCH_INTERVAL_S = 0.001
 """How long a thread may keep the interpreter from another one that waits for it; Python's own 5 ms is a third of the
 frame budget."""
+
+LINKS = {
+    Right.SOURCE: ("", "who has this link can be the source"),
+    Right.VIEWER: ("view/live", "can watch"),
+    Right.ADMIN: ("", "can do everything, revoking links among it"),
+}
+"""Where each right's link leads, and what it is good for."""
 
 FLAGS = {
     "host": "server.host",
@@ -116,6 +125,9 @@ def _log_to_stderr(level: str) -> None:
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
+    # Below this they tell the addresses of those who connect.
+    for package in ("aiohttp", "aioice", "aiortc"):
+        logging.getLogger(package).setLevel(logging.WARNING)
     for room in ("streamer", "reenact", "capture", "models"):
         logging.getLogger(room).setLevel(level.upper())
 
@@ -129,6 +141,15 @@ def _on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> 
         logger.debug("%s", context.get("message"), exc_info=context["exception"])
     else:
         loop.default_exception_handler(context)
+
+
+def _print_links(tokens: Tokens, url: str) -> None:
+    """Print a link for each right, on stdout and nowhere else."""
+    if tokens.is_open:
+        return
+    for right, (path, text) in LINKS.items():
+        _, secret = tokens.make(right)
+        print(f"reenact: {text}: {url}{path}?token={secret}", flush=True)
 
 
 def _say_where(url: str, actor: str) -> None:
@@ -148,7 +169,7 @@ async def serve(
     """
     stop = stop or asyncio.Event()
     app = create_app(config, targets=targets)
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=HTTP_SHUTDOWN_S)
+    runner = GuardedRunner(app, shutdown_timeout=HTTP_SHUTDOWN_S)
     await runner.setup()
     try:
         site = web.TCPSite(runner, config.server.host, config.server.port)
@@ -157,7 +178,9 @@ async def serve(
         loop.set_exception_handler(_on_loop_error)
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
-        on_listening(_url(runner, config), config.engine.actor)
+        url = _url(runner, config)
+        on_listening(url, config.engine.actor)
+        _print_links(app[TOKENS], url)
         await stop.wait()
         logger.info("shutting down")
     finally:

@@ -25,8 +25,8 @@ from streamer.renditions import Renditions
 from streamer.settings import SettingsTable
 from streamer.viewers import Viewers
 
-Reason = Literal["shutdown", "replaced", "idle", "closed", "failed"]
-"""Why a session ended. The page hears of the first three in a `bye`; it closed itself at the fourth, and at the last
+Reason = Literal["shutdown", "replaced", "idle", "revoked", "closed", "failed"]
+"""Why a session ended. The page hears of the first four in a `bye`; it closed itself at the fifth, and at the last
 one an `error` with the sentence came before."""
 
 WATCH_INTERVAL_S = 0.25
@@ -62,10 +62,12 @@ class Session:
         clock: Clock,
         meter: Meter,
         on_over: Callable[[Session, Reason], None],
+        owner: str = "",
     ) -> None:
-        """Make a session that holds its place; `on_over` is called when it should end."""
+        """Make a session that holds its place; `on_over` is called when it should end, `owner` names its token."""
         self.id = secrets.token_urlsafe(12)
         self.client = client
+        self.owner = owner
         self.state: Literal["connecting", "live", "ended"] = "connecting"
         self.created_ns = clock.monotonic_ns()
         self.meter = meter
@@ -291,7 +293,7 @@ class Session:
         self.leave()
         if self._watch_task is not None:
             self._watch_task.cancel()
-        if reason in ("shutdown", "replaced", "idle"):
+        if reason in ("shutdown", "replaced", "idle", "revoked"):
             control.send(self._channel, {"type": "bye", "reason": reason})
         self.renditions.close()
         await self._flush()

@@ -7,7 +7,8 @@ from collections import deque
 
 from aiohttp import web
 
-from streamer.keys import CLOCK, CONFIG, LOBBY
+from streamer.guard import TOKEN
+from streamer.keys import CLOCK, CONFIG, LOBBY, TOKENS
 from streamer.packets import SharedFrame
 from streamer.renditions import Rendition
 from streamer.shared_encoders import ENCODE_SHARED, TransportStreamEncoder
@@ -73,7 +74,7 @@ async def play(request: web.Request) -> web.StreamResponse:
     rendition.add(player)
     try:
         await response.prepare(request)
-        while (data := await player.next()) is not None:
+        while (data := await player.next()) is not None and request.app[TOKENS].holds(request[TOKEN]):
             await response.write(data)
     except ConnectionResetError:
         pass  # The player has gone.

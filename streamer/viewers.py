@@ -112,6 +112,8 @@ class Viewer:
     ) -> None:
         """Take from `renditions`; `on_over` is called when the viewer has gone."""
         self.id = secrets.token_urlsafe(9)
+        self.owner = ""
+        """The token that it came with."""
         self._renditions = renditions
         self._media = media
         self._clock = clock
@@ -159,7 +161,7 @@ class Viewer:
         except OperationError as error:
             raise ServiceError(406, "no_common_codec", "The offer has none of our codecs.") from error
         except Exception as error:  # As in `Connection.answer`.
-            logger.warning("a viewer's offer could not be answered: %r", error)
+            logger.warning("a viewer's offer could not be answered: %s", type(error).__name__)
             raise bad_sdp("The offer cannot be used: its media sections contradict each other.") from error
         return str(peer.localDescription.sdp)
 
@@ -274,12 +276,13 @@ class Viewers:
     def __len__(self) -> int:
         return len(self._viewers)
 
-    async def admit(self, offer: ViewerOffer) -> tuple[Viewer, str]:
-        """Make a viewer for `offer`; return it with the SDP answer. Raises `ServiceError`."""
+    async def admit(self, offer: ViewerOffer, *, owner: str = "") -> tuple[Viewer, str]:
+        """Make a viewer for `offer`, let in by the token `owner`; return it with the answer. Raises `ServiceError`."""
         if len(self._viewers) >= self._max_viewers:
             text = f"All {self._max_viewers} places for viewers are taken; try again later."
             raise ServiceError(503, "viewers_full", text, retry_after_s=3)
         viewer = Viewer(self._renditions, self._media, clock=self._clock, meter=self._meter, on_over=self.end)
+        viewer.owner = owner
         self._viewers[viewer.id] = viewer
         try:
             return viewer, await viewer.answer(offer)
@@ -298,6 +301,12 @@ class Viewers:
         """Let every viewer choose its quality."""
         for viewer in list(self._viewers.values()):
             viewer.look()
+
+    def revoke(self, owner: str) -> None:
+        """Let everybody go who came with the token `owner`."""
+        for viewer in list(self._viewers.values()):
+            if viewer.owner == owner:
+                self.end(viewer)
 
     def end(self, viewer: Viewer) -> None:
         """Let `viewer` go; its connection closes in a task of its own."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from streamer.errors import ServiceError
+from streamer.guard import TOKEN
 from streamer.keys import LOBBY
 from streamer.offer import parse_trickle, parse_viewer_offer
 from streamer.session import Session
@@ -16,7 +17,7 @@ async def watch(request: web.Request) -> web.Response:
     """`POST /whep/{session}`: become a viewer; `live` is the one session that runs."""
     session = request.app[LOBBY].find_watchable(request.match_info["session"])
     offer = parse_viewer_offer(await read_body(request, SDP))
-    viewer, answer = await session.viewers.admit(offer)
+    viewer, answer = await session.viewers.admit(offer, owner=request[TOKEN].id)
     headers = {"Location": f"/whep/{session.id}/{viewer.id}", "ETag": viewer.etag}
     return web.Response(status=201, text=answer, content_type=SDP, headers=headers)
 

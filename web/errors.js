@@ -74,6 +74,21 @@ const WORDS = {
     text: "{message} The page tries again by itself.",
     actions: ["retry", "stop"],
   },
+  token_needed: {
+    title: "This server asks for its link",
+    text: "{message}",
+    actions: ["reload"],
+  },
+  token_wrong: {
+    title: "Your link is no longer valid",
+    text: "It was revoked, or the server has started anew. Ask for the new link, or open the one that the server printed.",
+    actions: ["reload"],
+  },
+  forbidden: {
+    title: "Your link does not allow this",
+    text: "{message}",
+    actions: ["reload"],
+  },
   unknown_actor: {
     title: "There is no target called “{name}”",
     text: "Choose one of the targets this server has.",

@@ -225,7 +225,8 @@ export class Lifecycle extends EventTarget {
       this.session = null;
       return;
     }
-    const code = reason === "replaced" ? "replaced" : reason === "idle" ? "session_idle" : "server_gone";
+    const codes = { replaced: "replaced", idle: "session_idle", revoked: "token_wrong" };
+    const code = codes[/** @type {keyof typeof codes} */ (reason)] ?? "server_gone";
     this.fail(new Failure(code));
   }
 

@@ -52,7 +52,7 @@ async def test_page_and_modules(client: Client) -> None:
     response = await client.get("/")
     assert response.status == 200
     assert response.content_type == "text/html"
-    assert "default-src 'self'" in response.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in response.headers["Content-Security-Policy"]
     assert response.headers["X-Content-Type-Options"] == "nosniff"
     response = await client.get("/web/main.js")
     assert response.content_type in ("text/javascript", "application/javascript")
