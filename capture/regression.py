@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Self
-
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from capture.binding import LandmarkBinding
 from capture.crop import Crop
+from capture.face_tracker import FaceTracker
 from capture.landmarks import LandmarkDetector, Landmarks
 from capture.mesh import Mesh
 from capture.personal import Personal
@@ -36,13 +36,11 @@ MIN_SIZE_PX = 16.0
 """A head smaller than this in the frame is none."""
 
 
-class RegressionTracker:
-    """Follow one face through a video. Frames must come in order of time. Owns native resources: `close()` it.
-
-    The same interface as `capture.tracker.Tracker`, but for `process_landmarks`: there are none.
-    """
+class RegressionTracker(FaceTracker):
+    """Follow a face by what one network reads in its crop."""
 
     name = "regressor"
+    _person: RegressedPerson
 
     def __init__(
         self,
@@ -81,6 +79,7 @@ class RegressionTracker:
         crop = Crop.around(FaceParams.neutral(), camera, pixels=len(self._pixels))
         self._read(np.zeros((camera.height, camera.width, 3), np.uint8), crop)
 
+    @override
     def _forget_past(self) -> None:
         self._detector.reset()
         self._smoother.reset()
@@ -93,11 +92,8 @@ class RegressionTracker:
         self.reading = None
         """What the network said of the last frame, as it is; None where it saw no face."""
 
+    @override
     def process(self, image: Image, time_s: float, camera: Camera | None = None) -> Track:
-        """Track the face in `image [H, W, 3]` uint8 RGB seen at `time_s`; a common webcam is assumed without `camera`.
-
-        No face is a value. Raises `ValueError` for an array that is no image.
-        """
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
             raise ValueError(f"image: expected [H, W, 3] uint8, got {image.shape} {image.dtype}")
         self.learn()
@@ -120,21 +116,23 @@ class RegressionTracker:
         self._tracked = (params, camera)
         return Track(params, "tracked", reading.confidence, max(self._num_faces, 1), self._person.neutral, None)
 
+    @override
     def learn(self) -> None:
-        """Learn of the person from the last frame; see `Tracker.learn`."""
         if self._unheard is not None:
             heard, self._unheard = self._unheard, None
             self._person.hear(*heard)
 
+    @override
     def mesh_px(self) -> NDArray[np.float32] | None:
-        """Give the tracked face as its landmarks `[478, 2]` (u, v) in pixels of the last frame; None without one."""
         return None if self._tracked is None else self._mesh.project(*self._tracked)
 
     @property
+    @override
     def is_calibrating(self) -> bool:
         """Whether a neutral pose, or a range of expressions, that was asked for is being watched."""
         return self._person.is_calibrating
 
+    @override
     def calibrate(self) -> None:
         """Take the next second of the face, whatever it shows, for its neutral pose and expression.
 
@@ -142,6 +140,7 @@ class RegressionTracker:
         """
         self._person.calibrate()
 
+    @override
     def personal(self) -> Personal | None:
         """Give what is known of the person, for `restore`; None before a face was seen."""
         if self._bridge.is_first:
@@ -157,10 +156,9 @@ class RegressionTracker:
             gain=self._person.gain,
         )
 
+    @override
     def restore(self, personal: Personal) -> None:
-        """Take over what `personal` gave in another session. Raises `ValueError` for the other tracker's."""
-        if personal.tracker != self.name:
-            raise ValueError(f"The calibration is of the tracker {personal.tracker!r}, and {self.name!r} runs.")
+        self._check_own(personal)
         self.reset()
         rest = FaceParams.neutral().replace(
             identity=personal.identity, expression=personal.expression, rotation=personal.rotation,
@@ -168,28 +166,11 @@ class RegressionTracker:
         )  # fmt: skip
         self._person.restore(rest, personal.gain)
 
-    def apply(self, settings: SmoothingSettings) -> None:
-        """Smooth with other settings from the next frame on."""
-        self._smoother.settings = settings
-
-    def reset(self) -> None:
-        """Forget the person: identity, neutral pose and the past."""
-        self._forget_past()
-        self._person.reset()
-
-    def restart(self) -> None:
-        """Begin another pass over a video: what was learned of the person stays, the past is forgotten."""
-        self.learn()
-        self._forget_past()
-        self._person.settle()
-
+    @override
     def close(self) -> None:
         """Free the network and the detector."""
         self._engine.close()
         self._detector.close()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from capture.face_tracker import FaceTracker
 from capture.regression import RegressionTracker
 from capture.regressor_engines import RegressorEngineError
 from capture.smoothing import SmoothingSettings
@@ -22,8 +23,6 @@ CHOICE_PATH = Path(__file__).resolve().parents[1] / "models" / "weights" / "trac
 """What `reenact evaluate-tracker --write-choice` measured, of the weights that ship beside it."""
 
 logger = logging.getLogger(__name__)
-
-AnyTracker = Tracker | RegressionTracker
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +104,7 @@ def choose_tracker(name: str = "auto") -> TrackerChoice:
 
 def make_tracker(
     name: str = "auto", settings: SmoothingSettings | None = None, *, model: FaceModel | None = None
-) -> tuple[AnyTracker, TrackerChoice]:
+) -> tuple[FaceTracker, TrackerChoice]:
     """Make a tracker, ready to run; with `auto` one that works.
 
     Raises as `choose_tracker`, and where the regressor was asked for `ValueError` for damaged weights and

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Self
-
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from capture.binding import LandmarkBinding
+from capture.face_tracker import FaceTracker
 from capture.fitting import Fitter
 from capture.landmark_model import FREE_NAMES, Fit
 from capture.landmarks import LandmarkDetector, Landmarks
@@ -28,10 +28,11 @@ GOOD_ERROR_M, BAD_ERROR_M = 0.002, 0.008
 """Fitting errors of full and of no confidence."""
 
 
-class Tracker:
-    """Follow one face through a video. Frames must come in order of time. Owns native resources: `close()` it."""
+class Tracker(FaceTracker):
+    """Follow a face by its landmarks."""
 
     name = "landmarks"
+    _person: Person
 
     def __init__(
         self, settings: SmoothingSettings | None = None, *, model: FaceModel | None = None, detects: bool = True
@@ -50,6 +51,7 @@ class Tracker:
         self._bridge = Bridge()
         self._forget_past()
 
+    @override
     def _forget_past(self) -> None:
         if self._detector is not None:
             self._detector.reset()
@@ -64,11 +66,8 @@ class Tracker:
         self._points_px: NDArray[np.float32] | None = None
         self._unheard: tuple[Landmarks, Camera, Fit, float, float] | None = None
 
+    @override
     def process(self, image: NDArray[np.uint8], time_s: float, camera: Camera | None = None) -> Track:
-        """Track the face in `image [H, W, 3]` uint8 RGB seen at `time_s`; a common webcam is assumed without `camera`.
-
-        No face is a value. Raises `ValueError` for an array that is no image.
-        """
         if self._detector is None:
             raise ValueError("tracker: made without a detector, it takes landmarks only")
         found = self._detector.detect(image)
@@ -94,32 +93,29 @@ class Tracker:
         confidence = float(np.clip((BAD_ERROR_M - fit.error_m) / (BAD_ERROR_M - GOOD_ERROR_M), 0.0, 1.0))
         return Track(params, "tracked", confidence, found.num_faces, self._neutral, found.points_px)
 
+    @override
     def learn(self) -> None:
-        """Learn of the person from the last frame, which costs several milliseconds now and then.
-
-        Whoever is in a hurry calls it once the frame is shown; otherwise the next frame begins with it.
-        """
         if self._unheard is None:
             return
         (found, camera, fit, time_s, elapsed_s), self._unheard = self._unheard, None
         self._person.learn(found, camera, fit, time_s, elapsed_s)
         self._ease_neutral(elapsed_s)
 
+    @override
     def mesh_px(self) -> NDArray[np.float32] | None:
-        """Give the tracked face as its landmarks `[478, 2]` (u, v) in pixels of the last frame; None without one."""
         return self._points_px
 
     @property
+    @override
     def is_calibrating(self) -> bool:
-        """Whether a neutral pose that was asked for is being watched."""
         return self._person.is_calibrating
 
+    @override
     def calibrate(self) -> None:
-        """Take the next second of the face, whatever it shows, for its neutral pose and expression."""
         self._person.calibrate()
 
+    @override
     def personal(self) -> Personal | None:
-        """Give what is known of the person, for `restore`; None before it was measured."""
         rest = self._person.neutral
         if rest is None:
             return None
@@ -135,10 +131,11 @@ class Tracker:
             offsets=offsets.astype(np.float32),
         )
 
+    @override
     def restore(self, personal: Personal) -> None:
-        """Take over what `personal` gave in another session. Raises `ValueError` for the other tracker's."""
-        if personal.tracker != self.name or personal.offsets is None:
-            raise ValueError(f"The calibration is of the tracker {personal.tracker!r}, and {self.name!r} runs.")
+        self._check_own(personal)
+        if personal.offsets is None:
+            raise ValueError("The calibration lacks where this person's landmarks lie.")
         self.reset()
         rest = Fit(
             rotation=rotation_matrix(personal.rotation).astype(np.float64),
@@ -149,28 +146,11 @@ class Tracker:
         )
         self._person.restore(personal.identity.astype(np.float64), personal.offsets.astype(np.float64), rest)
 
-    def apply(self, settings: SmoothingSettings) -> None:
-        """Smooth with other settings from the next frame on."""
-        self._smoother.settings = settings
-
-    def reset(self) -> None:
-        """Forget the person: identity, neutral pose and the past."""
-        self._forget_past()
-        self._person.reset()
-
-    def restart(self) -> None:
-        """Begin another pass over a video: what was learned of the person stays, the past is forgotten."""
-        self.learn()
-        self._forget_past()
-        self._person.settle()
-
+    @override
     def close(self) -> None:
         """Free the detector."""
         if self._detector is not None:
             self._detector.close()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

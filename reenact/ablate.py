@@ -15,8 +15,9 @@ from pathlib import Path
 from models.face import FaceModel
 from models.generator import GeneratorConfig
 from models.memory import keep_memory
+from models.training import choose_device
 from reenact.quality import measure
-from reenact.train import choose_device, prepare, read_recording, train
+from reenact.train import prepare, read_recording, train
 from reenact.trainer import TrainingConfig
 
 VARIANTS: dict[str, dict[str, int | tuple[str, ...]]] = {

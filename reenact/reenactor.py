@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from capture.face_tracker import FaceTracker
 from capture.personal import Personal
-from capture.select_tracker import TRACKERS, AnyTracker, TrackerChoice, make_tracker, refusal
+from capture.select_tracker import TRACKERS, TrackerChoice, make_tracker, refusal
 from capture.smoothing import SmoothingSettings
 from models.camera import Camera
 from models.face import FaceModel
@@ -88,7 +89,7 @@ class Reenactor:
         self._settings = settings or ReenactSettings()
         self._transfer = Transfer(actor.target, self._settings.transfer)
         self._stamp = Stamp(secrets.token_hex(16), actor, self._settings.disclosure)
-        self._tracker: AnyTracker | None = None
+        self._tracker: FaceTracker | None = None
         self._choice: TrackerChoice | None = None
         self._seen_px = (1, 1)
         self._portrait: Portrait | None = None

@@ -21,6 +21,7 @@ from models.generator import GeneratorConfig
 from models.memory import keep_memory
 from models.params import FaceParams
 from models.perceptual import PerceptualWeightsError
+from models.training import choose_device
 from reenact.actor import Actor, ActorError, save_actor
 from reenact.appearance import fit_appearance
 from reenact.consent import Consent, add_consent_arguments, consent_of_arguments
@@ -89,17 +90,6 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"actor": str(actor.folder), **actor.training}))
     return 0
-
-
-def choose_device(name: str) -> torch.device:
-    """Pick the device to train on. Raises `ValueError` where it is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device: PyTorch finds no CUDA device here")
-    if name not in ("cpu", "cuda"):
-        raise ValueError(f"device: expected auto, cpu or cuda, got {name}")
-    return torch.device(name)
 
 
 def read_recording(source: Path, model: FaceModel, work: Path) -> Recording:

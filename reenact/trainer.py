@@ -8,7 +8,6 @@ budget that is spent, so that five minutes and an hour are the same recipe.
 from __future__ import annotations
 
 import math
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 from models.discriminator import PatchDiscriminator
 from models.generator import GeneratorConfig, SpaceTimeGenerator
 from models.losses import PerceptualLoss, hinge_critic, hinge_generator, importance, photometric
+from models.training import follow, read_checkpoint, write_checkpoint
 from reenact.conditioning import CHANNELS
 from reenact.training_set import TrainingSet
 
@@ -136,7 +136,7 @@ class Trainer:
         total.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.generator.parameters(), 1.0)
         self.optimizer.step()
-        self._follow()
+        follow(self.average, self.generator, self.config.average, self.step)
         for name, value in losses.items():
             self.losses[name] = 0.98 * self.losses.get(name, float(value.detach())) + 0.02 * float(value.detach())
         self.step += 1
@@ -229,12 +229,6 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * factor * group["scale"]
 
-    def _follow(self) -> None:
-        keep = min(self.config.average, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            for mean, new in zip(self.average.parameters(), self.generator.parameters(), strict=True):
-                mean.lerp_(new, 1 - keep)
-
     def predict(self, frames: NDArray[np.int64]) -> Tensor:
         """Generate `frames` with the averaged weights: `[B, 3, H, W]` in 0 to 1 on the CPU."""
         outputs = []
@@ -254,15 +248,13 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(), "critic_optimizer": self.critic_optimizer.state_dict(),
             "spent_s": self.spent_s, "step": self.step,
         }  # fmt: skip
-        torch.save(state, self.folder / "checkpoint.part")
-        os.replace(self.folder / "checkpoint.part", self.folder / "checkpoint.pt")
+        write_checkpoint(state, self.folder)
 
     def resume(self) -> bool:
         """Go on from this folder's checkpoint, if there is one."""
-        path = self.folder / "checkpoint.pt"
-        if not path.exists():
+        state = read_checkpoint(self.folder, self.device)
+        if state is None:
             return False
-        state = torch.load(path, map_location=self.device, weights_only=True)
         for name in ("generator", "average", "patch_critic", "time_critic", "optimizer", "critic_optimizer"):
             getattr(self, name).load_state_dict(state[name])
         self.spent_s, self.step = float(state["spent_s"]), int(state["step"])

@@ -33,6 +33,7 @@ from capture.video import VideoError
 from models.face import FaceModel
 from models.memory import keep_memory
 from models.regressor import RegressorConfig
+from models.training import choose_device
 
 SAVE_EVERY_S = 120.0
 """Training time between checkpoints: what an interruption can cost."""
@@ -89,15 +90,6 @@ def run(args: argparse.Namespace) -> int:
         print(f"reenact train-tracker: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-def choose_device(name: str) -> torch.device:
-    """Pick the device to train on. Raises `ValueError` where it is not there."""
-    if name not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"device: expected auto, cpu or cuda, got {name}")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device: PyTorch finds no CUDA device here")
-    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
 
 
 def train_tracker(config: TrackerTrainingConfig, args: argparse.Namespace, processes: Processes) -> dict[str, Any]:

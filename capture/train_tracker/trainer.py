@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +24,7 @@ from capture.train_tracker.video_faces import VideoFaces
 from models.face import FaceModel
 from models.levels import FaceLevels, LevelsConfig
 from models.regressor import FaceRegressor, RegressorConfig
+from models.training import follow, read_checkpoint, write_checkpoint
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,7 +93,7 @@ class TrackerTrainer:
         self.rng = np.random.default_rng((config.seed, processes.rank))
         self.spent_s, self.step = 0.0, 0
         self.losses: dict[str, float] = {}
-        state = self._read_checkpoint()
+        state = read_checkpoint(folder, processes.device)
         sizes = LevelsConfig(geometry=regressor.geometry_levels, reflectance=regressor.reflectance_levels)
         levels, usual_px = (FaceLevels.empty(model, sizes), None) if state else self._begin(sizes)
         self.objective = TrackerObjective(model, regressor, levels, config.weights)
@@ -143,7 +143,7 @@ class TrackerTrainer:
         nn.utils.clip_grad_norm_(self.objective.parameters(), self.config.clip)
         self.optimizer.step()
         self.objective.formation.hold_eyeballs()
-        self._follow()
+        follow(self.average, self.objective.regressor, self.config.average, self.step)
         self._note({"total": total} | terms)
         self.step += 1
         self.spent_s = self.processes.agree(self.spent_s + time.monotonic() - began)
@@ -162,16 +162,6 @@ class TrackerTrainer:
         factor = min(1.0, share / 0.03 + 0.02) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * factor
-
-    @torch.no_grad()
-    def _follow(self) -> None:
-        keep = min(self.config.average, (1 + self.step) / (10 + self.step))
-        new = self.objective.regressor.state_dict()
-        for name, mean in self.average.state_dict().items():
-            if mean.is_floating_point():
-                mean.lerp_(new[name], 1 - keep)
-            else:
-                mean.copy_(new[name])
 
     def _note(self, terms: dict[str, Tensor]) -> None:
         values = torch.stack([term.detach() for term in terms.values()]).tolist()
@@ -198,15 +188,7 @@ class TrackerTrainer:
             "objective": self.objective.state_dict(), "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(), "spent_s": self.spent_s, "step": self.step,
         }  # fmt: skip
-        torch.save(state, self.folder / "checkpoint.part")
-        os.replace(self.folder / "checkpoint.part", self.folder / "checkpoint.pt")
-
-    def _read_checkpoint(self) -> dict[str, Any] | None:
-        path = self.folder / "checkpoint.pt"
-        if not path.exists():
-            return None
-        state: dict[str, Any] = torch.load(path, map_location=self.processes.device, weights_only=True)
-        return state
+        write_checkpoint(state, self.folder)
 
     def _restore(self, state: dict[str, Any]) -> None:
         for name in ("objective", "average", "optimizer"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.clips import camera_file, clip_path
+from tests.clips import FOLLOWS, camera_file, clip_path
 from tests.e2e.live import LiveRun, following, run_live
 
 pytestmark = pytest.mark.browser
@@ -17,16 +17,6 @@ LIVE_S = 25.0
 RECORD_S = 20.0
 CAMERA_SIZE = (640, 360)
 
-FOLLOWS = {
-    "yaw": 0.93,
-    "pitch": 0.90,
-    "roll": 0.93,
-    "mouth_opening": 0.88,
-    "eye_opening": 0.80,
-    "gaze_horizontal": 0.65,
-    "mouth_width": 0.65,
-}
-"""Least correlation of the output with the source; a bare echo reaches 0.95 to 0.99."""
 MIN_FPS = 15.0
 MAX_MEMORY_GROWTH = 1.05
 

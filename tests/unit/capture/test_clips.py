@@ -12,7 +12,7 @@ from capture.tracker import Track, Tracker
 from models.camera import Camera, rotation_matrix
 from models.face import FaceModel
 from models.params import FaceParams
-from tests.clips import clip_path, read_frames
+from tests.clips import FOLLOWS, clip_path, read_frames
 
 
 def track(name: str, model: FaceModel, limit: int | None = None) -> list[Track]:
@@ -69,14 +69,5 @@ def test_the_fitted_face_follows_the_source(model: FaceModel, binding: LandmarkB
         output.append(np.column_stack([camera.project(points), -points[:, 2] * camera.focal_px / 0.6]))
     series = [measure(np.array(points)[..., :2], np.array(points)[..., 2]) for points in (source, output)]
     followed = follow_correlation(series[0], series[1], fps=24.0)
-    least = {
-        "yaw": 0.93,
-        "pitch": 0.90,
-        "roll": 0.93,
-        "mouth_opening": 0.88,
-        "eye_opening": 0.80,
-        "gaze_horizontal": 0.65,
-        "mouth_width": 0.65,
-    }
-    for name, limit in least.items():
+    for name, limit in FOLLOWS.items():
         assert followed[name].correlation > limit, name
