@@ -6,6 +6,7 @@ import argparse
 import bisect
 import dataclasses
 import json
+import logging
 import secrets
 import sys
 import time
@@ -20,12 +21,15 @@ from models.camera import Camera
 from models.options import options
 from models.params import FaceParams
 from reenact.actor import Actor, ActorError
+from reenact.credentials import CredentialsError, sign_video
 from reenact.engines.engine import EngineError
 from reenact.label import DisclosureSettings
 from reenact.portrait import Portrait
 from reenact.stamp import Stamp
 from reenact.transfer import GROUP_INDICES, Transfer, TransferSettings
 from reenact.video import VideoError, VideoInfo, VideoWriter, probe, read_video_frames
+
+logger = logging.getLogger(__name__)
 
 MODES = ("head", "face", "dub")
 
@@ -107,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("reenact render: interrupted; nothing was written", file=sys.stderr)
         return 1
-    except (ActorError, EngineError, VideoError, ValueError, OSError) as error:
+    except (ActorError, CredentialsError, EngineError, VideoError, ValueError, OSError) as error:
         print(f"reenact render: {error}", file=sys.stderr)
         return 1
     if args.json:
@@ -129,14 +133,18 @@ def render(
     """Reenact a whole video and write it with its sound and frame times; gives figures of the run.
 
     The source's face at rest is measured over the whole video before the first frame is transferred. Raises
-    `VideoError` where no face is seen in all of it.
+    `VideoError` where no face is seen in all of it, and `CredentialsError` where the video is written but cannot be
+    signed.
     """
     info = probe(source)
     motion = track(source, info, "tracking the source")
     transfer = Transfer(actor.target, settings)
     own = _own_motion(actor, target_video) if mode != "head" else None
     portrait = Portrait(actor, engine=engine)
+    disclosure = disclosure or DisclosureSettings()
     stamp = Stamp(secrets.token_hex(16), actor, disclosure)
+    if not disclosure.is_shown:
+        logger.warning("%s is rendered without a label: %s", output, disclosure.reason)
     began = time.monotonic()
     try:
         with (
@@ -155,6 +163,7 @@ def render(
     finally:
         portrait.close()
     seconds = time.monotonic() - began
+    sign_video(output, actor, stamp.message, disclosure)
     return {
         "output": str(output), "actor": actor.name, "mode": mode, "mark": str(stamp.message),
         "frames": len(motion.params), "frame_rate": round(float(info.frame_rate), 3),

@@ -18,10 +18,14 @@ const LABELS = {
   "transfer.eyes_gain": "Eyes and lids",
   "transfer.gaze_gain": "Gaze",
   "transfer.is_mirrored": "Mirror the motion",
+  "disclosure.reason": "Why there is no label",
+  "disclosure.is_shown": "Label",
+  "disclosure.place": "Place of the label",
+  "disclosure.words": "Words of the label",
 };
 
 /**
- * Sliders, switches and choices made from the server's own list of settings. What a person changes is remembered and sent again
+ * Sliders, switches, choices and texts made from the server's own list of settings. What a person changes is remembered and sent again
  * to every new session. Event: `set` (detail: {key, value}).
  */
 export class Controls extends EventTarget {
@@ -33,7 +37,7 @@ export class Controls extends EventTarget {
   #chosen;
 
   /**
-   * @param {HTMLElement} root - holds `#sliders` and the templates `#slider`, `#switch` and `#choice`
+   * @param {HTMLElement} root - holds `#sliders` and the templates `#slider`, `#switch`, `#choice` and `#text`
    * @param {import("./store.js").Store} store
    */
   constructor(root, store) {
@@ -57,6 +61,7 @@ export class Controls extends EventTarget {
       if (isNumber) list.append(this.#build(setting, "#slider"));
       else if (typeof setting.value === "boolean") list.append(this.#build(setting, "#switch"));
       else if (setting.choices?.length) list.append(this.#build(setting, "#choice"));
+      else if (typeof setting.value === "string") list.append(this.#build(setting, "#text"));
     }
   }
 
@@ -73,6 +78,17 @@ export class Controls extends EventTarget {
       if (isNew && chosen !== undefined && chosen !== value) this.#emit(key, chosen);
       else if (typeof value === "string" || document.activeElement !== row.input) this.#show(row, value);
     }
+  }
+
+  /** Set a setting as if by hand. @param {string} key @param {Value} value */
+  choose(key, value) {
+    const row = this.#rows.get(key);
+    if (row) this.#choose(row, value);
+  }
+
+  /** @param {string} key @returns {Value|undefined} what is shown now */
+  value(key) {
+    return this.#rows.get(key)?.value;
   }
 
   resetAll() {
@@ -101,7 +117,8 @@ export class Controls extends EventTarget {
     if (template === "#slider") this.#range(row);
     for (const choice of setting.choices ?? []) row.input.append(new Option(choice));
     const { input } = row;
-    input.addEventListener("input", () => {
+    // Words are sent when they are finished, not letter by letter.
+    input.addEventListener(template === "#text" ? "change" : "input", () => {
       if (input.type === "range") this.#choose(row, Number(input.value));
       else this.#choose(row, input.type === "checkbox" ? input.checked : input.value);
     });

@@ -3,6 +3,7 @@ import { Actors } from "./actors.js";
 import { Calibration } from "./calibration.js";
 import { Camera } from "./camera.js";
 import { Controls } from "./controls.js";
+import { Disclosure } from "./disclosure.js";
 import { Failure } from "./errors.js";
 import { Face } from "./face.js";
 import { Frames } from "./frames.js";
@@ -40,6 +41,7 @@ const lifecycle = new Lifecycle(camera, frames, choices);
 const view = new View(find, lifecycle);
 const stats = new Stats(lifecycle, frames, find("camera"));
 const controls = new Controls(find("motion"), store);
+const disclosure = new Disclosure(find("unlabelled"), controls);
 const meters = new Meters(find("performance"));
 const notice = new Notice(find("notice"));
 const face = new Face(find("face"), find("face-spoken"));
@@ -216,7 +218,7 @@ find("poster").addEventListener("error", () => (find("poster").hidden = true));
 
 controls.addEventListener("set", (event) => {
   const { key, value } = /** @type {CustomEvent} */ (event).detail;
-  lifecycle.session?.control.set(key, value);
+  if (!disclosure.holds(key, value)) lifecycle.session?.control.set(key, value);
 });
 find("reset-all").addEventListener("click", () => controls.resetAll());
 

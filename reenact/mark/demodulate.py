@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from reenact.mark.pattern import FREQUENCY_HZ
 
 LONGEST_SIDE = 320
-"""Frames are reduced to this before anything else: ten pixels for a chip of a picture that fills them."""
+"""Frames are reduced to this before anything else: sixteen pixels for a chip of a picture that fills them."""
 CLIP_LEVELS = 4.0
-"""What moves by more than this in a quarter of a second is no mark: a cut, an edge that passes, a key frame."""
+"""What moves by more than this within a third of a second is no mark: a cut, an edge that passes, a key frame."""
 NOISE_OFFSETS_HZ = (-1.1, -0.8, -0.5, 0.5, 0.8, 1.1)
 """Frequencies beside the mark's, where only noise is: how much of it there is in each place."""
 NOISE_FLOOR = 0.002

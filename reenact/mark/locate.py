@@ -35,7 +35,7 @@ class Place:
     height: float
 
     def grid(self, picture: Complex, per_chip: int = 4) -> Complex:
-        """Average a picture `[h, w]` over the chips of this place, `[32, 32]`; what lies outside counts as 0."""
+        """Average a picture `[h, w]` over the chips of this place, `[20, 20]`; what lies outside counts as 0."""
         side = GRID * per_chip
         x = (self.left + (np.arange(side, dtype=np.float32) + 0.5) * (self.width / side) - 0.5).astype(np.float32)
         y = (self.top + (np.arange(side, dtype=np.float32) + 0.5) * (self.height / side) - 0.5).astype(np.float32)

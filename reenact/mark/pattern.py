@@ -1,6 +1,6 @@
 """The two patterns of the mark: `reference`, the same in every video, and `payload`, which carries the message.
 
-Each is a grid of 32 x 32 chips, +1 or -1, stretched over the whole picture. At time t the picture gets
+Each is a grid of 20 x 20 chips, +1 or -1, stretched over the whole picture. At time t the picture gets
 
     strength * (reference * cos(2 pi f t) + payload * sin(2 pi f t))
 
@@ -20,29 +20,31 @@ from numpy.typing import NDArray
 from reenact.mark.coding import RATE, encode
 from reenact.mark.message import NUM_BITS, Message
 
-GRID = 32
-"""Chips on each side of a picture."""
-FREQUENCY_HZ = 4.3
-"""Above what heads do, below half the frame rate of slow cameras, and no multiple of a key frame rate."""
+GRID = 20
+"""Chips on each side of a picture: as large as they can be and still hold the coded message once. Encoders drop small
+coefficients, and the larger a chip, the more of it is in one."""
+FREQUENCY_HZ = 2.7
+"""Above what heads usually do, as low as it can be beside that: encoders drop quick changes first. No multiple of
+a rate at which key frames come."""
 SEED = 20261122
 """Makes the pattern; it is no secret: who has a copy of this program can read the mark."""
 NUM_CODED = NUM_BITS * RATE
 
 
 def reference_chips() -> NDArray[np.float32]:
-    """Give the chips `[32, 32]`, +1 or -1, that are the same in every video."""
+    """Give the chips `[20, 20]`, +1 or -1, that are the same in every video."""
     return _secrets()[0].copy()
 
 
 def payload_chips(message: Message) -> NDArray[np.float32]:
-    """Give the chips `[32, 32]`, +1 or -1, of a message."""
+    """Give the chips `[20, 20]`, +1 or -1, of a message."""
     _, signs, places = _secrets()
     coded = 2.0 * encode(message.to_bits()) - 1.0
     return (coded[places] * signs).astype(np.float32)
 
 
 def gather(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Sum soft chips `[32, 32]` into soft coded bits `[288]`: each is in the grid three or four times."""
+    """Sum soft chips `[20, 20]` into soft coded bits `[288]`: each is in the grid once or twice."""
     _, signs, places = _secrets()
     weights = (values * signs).reshape(-1).astype(np.float64)
     return np.bincount(places.reshape(-1), weights, NUM_CODED).astype(np.float64)
@@ -56,7 +58,7 @@ def stretch(chips: NDArray[np.float32], height: int, width: int) -> NDArray[np.f
 
 @functools.cache
 def _secrets() -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
-    """Give reference, signs of the payload and the coded bit of each chip; all `[32, 32]`."""
+    """Give reference, signs of the payload and the coded bit of each chip; all `[20, 20]`."""
     random = np.random.Generator(np.random.PCG64(SEED))
     reference = random.choice(np.array([-1.0, 1.0], np.float32), (GRID, GRID))
     signs = random.choice(np.array([-1.0, 1.0], np.float32), (GRID, GRID))

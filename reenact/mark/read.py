@@ -28,7 +28,7 @@ class Reading:
 
     message: Message
     chip_error: float
-    """Share of the 1,024 chips that disagreed with the message: what the code had to mend."""
+    """Share of the 400 chips that disagreed with the message: what the code had to mend."""
     score: float
     """How well the reference fitted: see `locate.score`."""
     place: Place
@@ -69,7 +69,7 @@ def _read_at(swing: Swing, place: Place) -> Reading | None:
 
 
 def _payload(swing: Swing, place: Place) -> NDArray[np.float32]:
-    """Give soft chips `[32, 32]`, log likelihood ratios but for a factor: phase and gain come from the reference."""
+    """Give soft chips `[20, 20]`, log likelihood ratios but for a factor: phase and gain come from the reference."""
     reference = reference_chips()
     soft = np.zeros_like(reference)
     for amplitude, variance in zip(swing.amplitude, swing.variance, strict=True):

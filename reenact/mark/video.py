@@ -22,8 +22,8 @@ from reenact.video import VideoError
 
 EXCERPT_S = 5.0
 """Length of what is read at once."""
-HOP_S = 2.5
-"""From the start of one excerpt to that of the next."""
+LONG_EXCERPT_S = 20.0
+"""The same, tried where nothing was read: what is too faint in five seconds may show in twenty."""
 MIN_REST_S = 1.0
 """What is left at the end is worth another excerpt if this much of it is new."""
 NUM_SEARCHES = 8
@@ -60,10 +60,17 @@ class Marks:
 
 def read_mark(path: Path, on_frame: Callable[[], None] = lambda: None) -> Marks:
     """Read every mark in a video; `on_frame` is called once for each frame. Raises `VideoError`."""
+    found = _read_excerpts(reduced_frames(path, on_frame), EXCERPT_S)
+    if not found.marks and found.num_excerpts > 1:
+        found = _read_excerpts(reduced_frames(path), LONG_EXCERPT_S)
+    return found
+
+
+def _read_excerpts(frames: Iterator[tuple[float, Planes]], length_s: float) -> Marks:
     readings: list[tuple[float, float, Reading]] = []
     known: list[Place] = []
     count = 0
-    for start_s, excerpt in excerpts(reduced_frames(path, on_frame)):
+    for start_s, excerpt in excerpts(frames, length_s):
         count += 1
         reading = read(excerpt, known, is_searching=bool(readings) or count <= NUM_SEARCHES)
         if reading is not None:
@@ -111,17 +118,17 @@ def _pixels(plane: Any) -> NDArray[np.uint8]:  # noqa: ANN401 - PyAV's planes ar
     return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
 
 
-def excerpts(frames: Iterator[tuple[float, Planes]]) -> Iterator[tuple[float, Excerpt]]:
-    """Cut a video into overlapping excerpts, each with the time at which it starts."""
+def excerpts(frames: Iterator[tuple[float, Planes]], length_s: float = EXCERPT_S) -> Iterator[tuple[float, Excerpt]]:
+    """Cut a video into excerpts that overlap by half, each with the time at which it starts."""
     window: deque[tuple[float, Planes]] = deque()
     shown_s = -math.inf  # up to where excerpts have shown the video
     for time_s, planes in frames:
         if window and planes.shape != window[-1][1].shape:
             window.clear()
-        if window and time_s >= window[0][0] + EXCERPT_S:
+        if window and time_s >= window[0][0] + length_s:
             start_s, shown_s = window[0][0], window[-1][0]
             yield start_s, join(list(window))
-            while window and window[0][0] < start_s + HOP_S:
+            while window and window[0][0] < start_s + 0.5 * length_s:
                 window.popleft()
         window.append((time_s, planes))
     if window and window[-1][0] - shown_s >= MIN_REST_S:

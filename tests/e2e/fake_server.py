@@ -82,6 +82,15 @@ SETTINGS: list[dict[str, Any]] = [
         "unit": "",
         "text": "Move as your mirror image does, left for right.",
     },
+    *(
+        {"key": f"disclosure.{name}", "value": value, "minimum": None, "maximum": None, "unit": "", "text": text} | more
+        for name, value, text, more in (
+            ("reason", "", "Why the label is switched off.", {}),
+            ("is_shown", True, "Say on the picture that it is generated.", {}),
+            ("place", "bottom left", "Corner of the label.", {"choices": ["bottom left", "top right"]}),
+            ("words", "AI-generated", "What the label says.", {}),
+        )
+    ),
 ]
 STAGES_MS = {
     "decode": 0.8,

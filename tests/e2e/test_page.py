@@ -400,7 +400,7 @@ class TestControls:
             setting = page.locator(f".setting[data-key='{row['key']}']")
             expect(setting).to_contain_text(row["text"])
             field = setting.locator("input")
-            assert page.get_by_label(setting.locator("label").inner_text(), exact=True).count() == 1
+            assert page.get_by_label(setting.locator("label").text_content() or "", exact=True).count() == 1
             if isinstance(row["value"], float):
                 limits = [float(field.get_attribute(name) or "nan") for name in ("min", "max")]
                 assert limits == [row["minimum"], row["maximum"]]
@@ -432,6 +432,49 @@ class TestControls:
         wait_until(page, lambda: server.messages[-1].get("value") is False, "the switch was reset")
         page.reload()
         expect(page.get_by_label("Mouth", exact=True)).to_have_value("1")
+
+    def test_the_label_goes_only_with_a_reason_and_asks_once(self, page: Page, server: FakeServer) -> None:
+        go_live(page, server)
+        label, dialog = page.get_by_role("switch", name="Label"), page.locator("#unlabelled")
+        reason = page.locator("[data-key='disclosure.reason']")
+        expect(reason).to_be_hidden()
+        server.messages.clear()
+        label.click()
+        expect(dialog).to_be_visible()
+        dialog.get_by_role("button", name="Keep the label").click()
+        expect(label).to_be_checked()
+        label.click()
+        dialog.get_by_label("Reason").fill("x")
+        dialog.get_by_role("button", name="Leave it out").click()
+        expect(dialog).to_be_visible()
+        dialog.get_by_label("Reason").fill("A film with its own credits")
+        dialog.get_by_role("button", name="Leave it out").click()
+        expect(dialog).to_be_hidden()
+        off = {"type": "set", "key": "disclosure.is_shown", "value": False}
+        wait_until(page, lambda: server.messages[-1:] == [off], "the label is switched off")
+        reasons = [message["value"] for message in server.messages if message["key"] == "disclosure.reason"]
+        assert reasons == ["A film with its own credits"]
+        # The server refuses the one before it has the other.
+        assert [m["key"] for m in server.messages if m["value"] is not True][-2:] == [
+            "disclosure.reason",
+            "disclosure.is_shown",
+        ]
+        expect(reason).to_be_visible()
+        label.click()
+        expect(label).to_be_checked()
+        label.click()  # the reason is known by now
+        expect(dialog).to_be_hidden()
+        expect(label).not_to_be_checked()
+
+    def test_words_are_sent_when_they_are_finished(self, page: Page, server: FakeServer) -> None:
+        go_live(page, server)
+        server.messages.clear()
+        words = page.get_by_label("Words of the label", exact=True)
+        words.fill("Erzeugt mit KI")
+        words.press("Tab")
+        newest = {"type": "set", "key": "disclosure.words", "value": "Erzeugt mit KI"}
+        wait_until(page, lambda: server.messages[-1:] == [newest], "the words came")
+        assert len(server.messages) == 1
 
     def test_a_dragged_slider_sends_the_newest_value_only(self, page: Page, server: FakeServer) -> None:
         go_live(page, server)
@@ -515,7 +558,9 @@ class TestReach:
                 )
             )
         order = ["help", "start", "cameras", "mirror", "fullscreen", "milo", "reset-all"]
-        order += [f"setting-{row['key'].replace('.', '-')}" for row in SETTINGS]
+        # A reason for leaving the label out is shown once it is left out.
+        shown = [row["key"] for row in SETTINGS if row["key"] != "disclosure.reason"]
+        order += [f"setting-{key.replace('.', '-')}" for key in shown]
         assert [name for name in reached if name in order] == order
         assert [name for name in reached if "without" in name] == []
         page.locator("#start").focus()

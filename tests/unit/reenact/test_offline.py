@@ -10,6 +10,7 @@ import pytest
 from models.params import EXPRESSION_INDEX, EXPRESSION_NAMES, FaceParams
 from reenact import offline
 from reenact.actor import Actor
+from reenact.credentials import read_credentials
 from reenact.offline import OwnMotion, combine
 from reenact.portrait import Portrait
 from reenact.video import read_video_frames
@@ -51,6 +52,9 @@ def test_a_video_becomes_a_video(actor: Actor, tmp_path: Path, capsys: pytest.Ca
     frames = list(read_video_frames(output))
     assert len(frames) == 15
     assert frames[0].image.shape == (128, 128, 3)
+    credentials = read_credentials(output)
+    assert credentials is not None
+    assert (credentials.state, credentials.generation["mark"]) == ("trusted", report["mark"])
 
 
 def test_a_video_without_a_face_is_refused_and_nothing_is_written(

@@ -9,6 +9,8 @@ import pytest
 
 from reenact import verify_command
 from reenact.actor import Actor
+from reenact.credentials import sign_video
+from reenact.label import DisclosureSettings
 from reenact.mark.message import Message
 from reenact.video import VideoInfo, VideoWriter
 from tests.unit.reenact.make import make_actor
@@ -46,6 +48,27 @@ def test_a_marked_file_names_session_and_actor(
     )
     (mark,) = json.loads(lines[-1])["marks"]
     assert (mark["session"], mark["actor_name"], mark["excerpts_read"]) == (message.session_hex, "tiny", 1)
+
+
+def test_credentials_are_told_beside_the_mark(
+    actor: Actor, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REENACT_DATA", str(tmp_path / "data"))
+    message = Message.of("some session", actor.fingerprint)
+    video = write(tmp_path / "made.mp4", None)  # credentials are there even where the mark is not
+    sign_video(video, actor, message, DisclosureSettings())
+    assert run(str(video), "--json") == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[1].startswith(
+        "content credentials: unchanged since signed by this machine (Reenact content credentials)"
+    )
+    assert f"actor tiny, mark {message}; consent of" in out[2]
+    assert json.loads(out[-1])["credentials"]["generation"]["actor"] == "tiny"
+    data = bytearray(video.read_bytes())
+    data[-2000] ^= 1
+    video.write_bytes(data)
+    assert run(str(video)) == 1
+    assert "content credentials: INVALID" in capsys.readouterr().out
 
 
 def test_an_unmarked_file_says_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from reenact.mark.embed import STRENGTH, Marker
 from reenact.mark.message import Message
-from reenact.mark.pattern import FREQUENCY_HZ, payload_chips, reference_chips, stretch
+from reenact.mark.pattern import FREQUENCY_HZ, GRID, payload_chips, reference_chips, stretch
 from tests.unit.reenact.mark.make import FPS, marked, moving_pictures
 
 MESSAGE = Message(0x12345678, 0xABCDEF)
@@ -24,24 +24,24 @@ def test_the_mark_is_weak() -> None:
 
 
 def test_the_mark_is_what_the_formula_says() -> None:
-    grey = np.full((96, 96, 3), 128, np.uint8)
-    marker = Marker(MESSAGE, 96, 96)
+    grey = np.full((100, 100, 3), 128, np.uint8)
+    marker = Marker(MESSAGE, 100, 100)
     time_s = 0.37
     marker.apply(grey, time_s)
     phase = 2 * np.pi * FREQUENCY_HZ * time_s
-    reference, payload = stretch(reference_chips(), 96, 96), stretch(payload_chips(MESSAGE), 96, 96)
+    reference, payload = stretch(reference_chips(), 100, 100), stretch(payload_chips(MESSAGE), 100, 100)
     expected = STRENGTH[2] * (reference * np.cos(phase) + payload * np.sin(phase))
     seen = grey[..., 2].astype(float) - 128
     assert np.abs(seen - expected).max() < 1.1  # rounded up or down, never further
     # On average over a chip, dithering gives the fractions that bytes cannot hold.
-    blocks = (seen - expected).reshape(32, 3, 32, 3).mean(axis=(1, 3))
+    blocks = (seen - expected).reshape(GRID, 5, GRID, 5).mean(axis=(1, 3))
     assert np.abs(blocks).mean() < 0.12
 
 
 def test_a_flat_area_shows_no_pattern_that_stays() -> None:
-    grey = [np.full((64, 64, 3), 120, np.uint8) for _ in range(5 * FPS)]
+    grey = [np.full((80, 80, 3), 120, np.uint8) for _ in range(5 * FPS)]
     mean = np.stack(marked(grey, MESSAGE)).astype(float).mean(axis=0)[..., 2]
-    low = mean.reshape(32, 2, 32, 2).mean(axis=(1, 3))
+    low = mean.reshape(GRID, 4, GRID, 4).mean(axis=(1, 3))
     assert np.abs(low - 120).max() < 0.5
 
 

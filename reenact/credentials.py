@@ -1,0 +1,150 @@
+"""Content credentials (C2PA): a signed statement inside a video file of how it was made, and the reading of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import c2pa
+
+from reenact.actor import Actor
+from reenact.credential_key import known_credential_key, own_credential_key
+from reenact.label import DisclosureSettings
+from reenact.mark.message import Message
+from reenact.signing import SigningError
+
+GENERATION = "local.reenact.generation"
+"""Label of our own assertion: actor, consent, mark and label."""
+SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+"""IPTC's term for media that a trained network made."""
+SUFFIXES = (".mp4", ".m4v", ".mov", ".avi")
+"""Video files that can hold credentials."""
+OFFLINE = {
+    "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
+}
+"""Nothing is fetched from the network, whatever a file asks for."""
+
+
+class CredentialsError(Exception):
+    """A file cannot be signed; the message is one sentence for people."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Credentials:
+    """What a file's credentials say, and whether they hold."""
+
+    state: str
+    """`trusted`: unchanged and signed by this machine; `valid`: unchanged, signed by someone else; `invalid`."""
+    problems: tuple[str, ...]
+    """C2PA's status codes of what is wrong; empty unless invalid."""
+    signer: str
+    """Name in the signer's certificate."""
+    generator: str
+    """Program that says it made the file."""
+    is_generated: bool
+    """Whether they say that a trained network made it."""
+    generation: Mapping[str, Any]
+    """Our own assertion: `actor`, `actor_sha256`, `mark`, `consent`, `label`, `label_reason`; empty for others'."""
+
+
+def sign_video(path: Path, actor: Actor, message: Message, disclosure: DisclosureSettings) -> None:
+    """Put content credentials into a finished video file, in place: whole or not at all.
+
+    Say of it that this program generated it from `actor`, with the consent in its package, marked by `message` and
+    labelled as in `disclosure`. Raises `CredentialsError`; the file is then as it was.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise CredentialsError(f"{path}: content credentials fit into {', '.join(SUFFIXES)} files.")
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.signed{path.suffix}")
+    try:
+        key = own_credential_key()
+        info = c2pa.C2paSignerInfo(key.algorithm.lower().encode(), key.certificates_pem, key.private_pem, None)
+        with (
+            c2pa.Signer.from_info(info) as signer,
+            c2pa.Builder(_manifest(path, actor, message, disclosure)) as builder,
+        ):
+            builder.sign_file(path, partial, signer)
+        os.replace(partial, path)
+    except (c2pa.C2paError, SigningError, OSError) as error:
+        raise CredentialsError(f"{path} could not be signed: {error}") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_credentials(path: Path) -> Credentials | None:
+    """Read and check a file's content credentials; None where it has none, or is of a kind that cannot have any."""
+    own = known_credential_key()
+    settings = {**OFFLINE, **({"trust": {"user_anchors": own.anchor_pem}} if own else {})}
+    try:
+        with c2pa.Context(c2pa.Settings.from_dict(settings)) as context, c2pa.Reader(path, context=context) as reader:
+            report = json.loads(reader.json())
+    except c2pa.C2paError as error:
+        if isinstance(error, (c2pa.C2paError.ManifestNotFound, c2pa.C2paError.NotSupported)):
+            return None
+        return Credentials(
+            state="invalid", problems=(str(error),), signer="", generator="", is_generated=False, generation={}
+        )
+    return _parse(report)
+
+
+def _manifest(path: Path, actor: Actor, message: Message, disclosure: DisclosureSettings) -> dict[str, Any]:
+    """Give the manifest's definition. The consent goes in without its statement, whose hash stands for it."""
+    try:
+        version = metadata.version("reenact")
+    except metadata.PackageNotFoundError:
+        version = "unknown"
+    program = {"name": "Reenact", "version": version}
+    consent = {name: value for name, value in actor.consent.to_json().items() if name != "statement"}
+    generation = {
+        "actor": actor.name,
+        "actor_title": actor.title,
+        "actor_sha256": actor.fingerprint,
+        "consent": consent,
+        "mark": str(message),
+        "label": disclosure.words if disclosure.is_shown else None,
+        "label_reason": "" if disclosure.is_shown else disclosure.reason,
+    }
+    created = {
+        "action": "c2pa.created",
+        "digitalSourceType": SOURCE_TYPE,
+        "softwareAgent": program,
+        "description": f"Generated by a neural network: the target {actor.title!r}, driven by a person's video.",
+    }
+    return {
+        "claim_generator_info": [program],
+        "title": path.name,
+        "assertions": [
+            {"label": "c2pa.actions.v2", "data": {"actions": [created]}},
+            {"label": GENERATION, "data": generation},
+        ],
+    }
+
+
+def _parse(report: Mapping[str, Any]) -> Credentials:
+    """Read what `c2pa.Reader.json` gives; it was checked there, but who wrote it may be anybody."""
+    manifest = report.get("manifests", {}).get(report.get("active_manifest"), {})
+    assertions = {item.get("label", ""): item.get("data") or {} for item in manifest.get("assertions", [])}
+    actions = [
+        action
+        for label, data in assertions.items()
+        if label.startswith("c2pa.actions")
+        for action in data.get("actions", [])
+    ]
+    failures = (report.get("validation_results") or {}).get("activeManifest", {}).get("failure", [])
+    signature = manifest.get("signature_info") or {}
+    programs = manifest.get("claim_generator_info") or [{}]
+    return Credentials(
+        state=str(report.get("validation_state", "invalid")).lower(),
+        problems=tuple(sorted({str(item.get("code")) for item in failures} - {"signingCredential.untrusted"})),
+        signer=str(signature.get("common_name") or signature.get("issuer") or ""),
+        generator=" ".join(str(programs[0].get(name, "")) for name in ("name", "version")).strip(),
+        is_generated=any(
+            str(action.get("digitalSourceType", "")).endswith("/trainedAlgorithmicMedia") for action in actions
+        ),
+        generation=assertions.get(GENERATION, {}),
+    )
