@@ -92,7 +92,8 @@ export class Controls extends EventTarget {
   }
 
   resetAll() {
-    for (const row of this.#rows.values()) this.#choose(row, row.setting.default);
+    // Backwards, because what stands first may hold only while what follows does: a reason, and what it is for.
+    for (const row of [...this.#rows.values()].reverse()) this.#choose(row, row.setting.default);
   }
 
   /**
