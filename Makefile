@@ -2,7 +2,7 @@
 # ARGS passes arguments on (make serve ARGS="--port 9000"), GPU=1 installs the CUDA build of PyTorch, PYTHON=... names the interpreter.
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format bench clean
+.PHONY: help serve test check format bench fuzz soak clean
 
 RUN := .venv/bin/python -m
 SETUP := pyproject.toml constraints.txt .ci/install
@@ -14,7 +14,7 @@ serve: .venv/.installed ## open the server at http://127.0.0.1:8080
 	.venv/bin/reenact serve $(ARGS)
 
 # Threads of PyTorch that spin while they wait take the two cores from whatever runs beside them: the browser, the server, another engine.
-test bench: export GOMP_SPINCOUNT = 0
+test bench fuzz soak: export GOMP_SPINCOUNT = 0
 
 test: .venv/.installed-dev ## run every test
 	@.ci/system-packages test
@@ -31,6 +31,14 @@ format: .venv/.installed-dev ## put the sources into the one format
 
 bench: .venv/.installed-dev ## how fast, as ratios to a reference run beside it; one JSON line last
 	$(RUN) tests.benchmark $(ARGS)
+
+fuzz: export FUZZ_COUNT ?= 10000
+fuzz: .venv/.installed-dev ## 10,000 damaged inputs of each kind; an hour
+	$(RUN) pytest tests/fuzz $(ARGS)
+
+soak: .venv/.installed-dev ## an hour of use and an hour of faults; ARGS="--minutes 2" for less
+	@.ci/system-packages test
+	$(RUN) tests.soak $(ARGS)
 
 clean: ## remove what can be made again
 	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache build dist *.egg-info

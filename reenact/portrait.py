@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
 import numpy as np
@@ -11,8 +12,11 @@ from models.face import FaceModel
 from models.params import FaceParams
 from reenact.actor import Actor
 from reenact.conditioning import CHANNELS, ConditioningRenderer
-from reenact.engines.select import make_engine
+from reenact.engines.engine import EngineError
+from reenact.engines.select import make_engine, make_fallback
 from reenact.window import DEFAULT_MAX_GAP_MS, WindowClock
+
+logger = logging.getLogger(__name__)
 
 Image = NDArray[np.uint8]
 
@@ -37,6 +41,8 @@ class Portrait:
         self._conditioning = np.zeros((CHANNELS, size, size), np.float32)
         selection = make_engine(actor.load_generator(), engine, precision, threads)
         self._engine = selection.engine
+        self._threads = threads
+        self._failed: list[tuple[str, str]] = []
         self.engine_reason = selection.reason
         """Why it is this engine, for people."""
         self._clock = WindowClock(actor.frame_rate, max_gap_ms)
@@ -51,17 +57,34 @@ class Portrait:
     def show(self, params: FaceParams, time_s: float) -> Image:
         """Generate the picture `[S, S, 3]` uint8 RGB of one moment; the picture is the caller's own.
 
-        Moments must come in order; a gap, or time running backwards, starts the window anew.
+        Moments must come in order; a gap, or time running backwards, starts the window anew. Raises `EngineError` where
+        the engine fails at it.
         """
         began = time.perf_counter()
         self._renderer.render(params, self._conditioning)
         rendered = time.perf_counter()
-        image = self._engine.generate(self._conditioning, self._clock.advance(time_s)).copy()
+        step = self._clock.advance(time_s)
+        try:
+            image = self._engine.generate(self._conditioning, step).copy()
+        except Exception as error:  # The edge of an engine: each fails in words of its own.
+            self._clock.reset()
+            raise EngineError(f"{self._engine.name} {self._engine.precision} failed: {error}") from error
         self.stages_ms = {
             "render": 1000.0 * (rendered - began),
             "generate": 1000.0 * (time.perf_counter() - rendered),
         }
         return image
+
+    def fall_back(self) -> None:
+        """Go on with the next engine: this one failed. Raises `EngineError` where none is left."""
+        self._failed.append((self._engine.name, self._engine.precision))
+        selection = make_fallback(self.actor.load_generator(), self._failed, self._threads)
+        failed, self._engine, self.engine_reason = self._engine, selection.engine, selection.reason
+        self._clock.reset()
+        try:
+            failed.close()
+        except Exception:  # What has failed may fail at this too.
+            logger.exception("the engine %s could not be closed", failed.name)
 
     def reset(self) -> None:
         """Forget the past: the next picture starts the window anew."""

@@ -137,7 +137,10 @@ class Reenactor:
         return self._stamp.message
 
     def process(self, image: Image, time_s: float) -> Reenacted:
-        """Reenact one frame of the source, `[H, W, 3]` uint8 RGB, seen at `time_s`. No face is no error."""
+        """Reenact one frame of the source, `[H, W, 3]` uint8 RGB, seen at `time_s`. No face is no error.
+
+        Raises `EngineError` where the engine fails: `fall_back` goes on with another.
+        """
         self.warm_up()
         assert self._tracker is not None
         height, width = image.shape[:2]
@@ -209,6 +212,12 @@ class Reenactor:
         self.warm_up()
         assert self._tracker is not None
         self._tracker.calibrate()
+
+    def fall_back(self) -> None:
+        """Go on with the next engine, as this one fails. Raises `EngineError` where none is left."""
+        self.warm_up()
+        assert self._portrait is not None
+        self._portrait.fall_back()
 
     def reset(self) -> None:
         """Forget the source: identity, face at rest, and the window."""

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import aioice.ice
 import aiortc
 from aiortc import RTCRtpReceiver, RTCRtpSender, RTCRtpTransceiver
 from aiortc.codecs.base import Encoder
@@ -62,6 +63,10 @@ def check_internals() -> list[str]:
     ):
         if fragment not in sender:
             problems.append(f"RTCRtpSender has no line {fragment!r}")
+    ice = inspect.getsource(aioice.ice.Connection)
+    for fragment in ("self._queue.put_nowait((data, component))", "self._check_list", "self._protocols"):
+        if fragment not in ice:
+            problems.append(f"aioice's Connection has no {fragment!r}")
     if "_codecs" not in RTCRtpTransceiver.__init__.__code__.co_names:
         problems.append("RTCRtpTransceiver has no _codecs")
     return problems

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,12 +15,13 @@ from streamer.clock import Clock, SystemClock
 from streamer.config import Config
 from streamer.errors import ServiceError
 from streamer.guard import Handler, add_headers, authorize, guard_origin, limit_rate
-from streamer.keys import CLOCK, CONFIG, LOBBY, METER, RECORDINGS, STARTED_NS, TARGETS, TOKENS
+from streamer.keys import CLOCK, CONFIG, LOBBY, METER, RECORDINGS, STARTED_NS, TARGETS, TOKENS, WATCHDOG
 from streamer.lobby import Lobby
 from streamer.metrics import Meter
 from streamer.offer import MAX_SDP_BYTES
 from streamer.recordings import Recordings
 from streamer.targets import ReenactorFactory, Targets
+from streamer.watchdog import Watchdog
 from streamer.worker import Workers
 
 logger = logging.getLogger(__name__)
@@ -96,11 +98,14 @@ def create_app(
     workers = Workers(reenactor_factory or targets.open, clock=app[CLOCK], longest_side=config.media.longest_side_px)
     app[RECORDINGS] = Recordings(app[CLOCK])
     app[LOBBY] = Lobby(config, workers, recordings=app[RECORDINGS], clock=app[CLOCK], meter=app[METER])
+    app[WATCHDOG] = Watchdog(workers, app[LOBBY], max_memory_mib=config.server.max_memory_mib)
 
     async def run_lobby(app: web.Application) -> AsyncIterator[None]:
         if is_preparing:
             workers.prepare(config.engine.actor)
+        watching = asyncio.create_task(app[WATCHDOG].run(), name="watchdog")
         yield
+        watching.cancel()
         await app[LOBBY].shut()
         await app[RECORDINGS].shut()
 

@@ -30,6 +30,15 @@ class ServerConfig:
     access: str = option(
         "auto", "Who is let in: auto asks for a token beyond loopback, token everywhere.", choices=("auto", "token")
     )
+    idle_s: float = option(
+        3.0, "A session ends when its source has sent nothing for this long.", minimum=1.0, maximum=600.0, unit="s"
+    )
+    drain_s: float = option(
+        5.0, "How long sessions may go on after SIGTERM; a second one ends them.", minimum=0.0, maximum=600.0, unit="s"
+    )
+    max_memory_mib: int = option(
+        0, "Memory in use above which nobody is admitted; 0 is three quarters of the machine's.", minimum=0, unit="MiB"
+    )
     max_sessions: int = option(1, "Sources at a time; each takes about two cores.", minimum=1, maximum=64)
     max_viewers: int = option(50, "Viewers of each session at a time.", minimum=0, maximum=1000)
 

@@ -31,6 +31,7 @@ from streamer.config import MediaConfig
 from streamer.errors import ServiceError
 from streamer.offer import MAX_CANDIDATES, Offer, Trickle, bad_sdp
 from streamer.pipeline import Pipeline
+from streamer.stranger import refuse_strangers
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +99,7 @@ class Connection:
                     transceiver.direction = "inactive"
             self._join(transceivers, offer)
             await peer.setLocalDescription(await peer.createAnswer())
+            refuse_strangers(peer, self._clock)
         except OperationError as error:
             raise ServiceError(406, "no_common_codec", "The offer has none of our codecs.") from error
         except Exception as error:

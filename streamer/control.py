@@ -140,7 +140,7 @@ def _command(kind: object, fields: dict[str, object]) -> Command:
     if kind == "restore":
         try:
             return Restore(Personal.from_json(fields.pop("calibration", None)))
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise MessageError("bad_calibration", str(error)) from error
     if kind == "ping":
         return Ping(_take(fields, "t", (int, float), "ping"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from typing import cast
 
@@ -20,6 +21,11 @@ REFUSAL = (
     b"Content-Type: application/json\r\nContent-Length: 80\r\n\r\n"
     b'{"error": {"code": "too_many_connections", "message": "Too many connections."}}\n'
 )
+
+
+QUIET = logging.getLogger(f"{__name__}.requests")
+"""Stands for aiohttp's own, which tells the address, and the words, of every request that is not HTTP."""
+QUIET.disabled = True
 
 
 class Doorkeeper:
@@ -102,6 +108,7 @@ class GuardedRunner(web.AppRunner):
         super().__init__(
             app,
             access_log=None,
+            logger=QUIET,
             handle_signals=False,
             shutdown_timeout=shutdown_timeout,
             keepalive_timeout=FIRST_REQUEST_S,

@@ -3,6 +3,7 @@
 ServiceError       refused over HTTP: `{"error": {"code", "message"}}`
 MessageError       refused over the data channel: `{"type": "error", "code", "message"}`
 UsageError         the command line or the configuration is wrong: exit code 2
+HopelessError      only a new process helps: exit code 1
 """
 
 from __future__ import annotations
@@ -32,3 +33,7 @@ class MessageError(Exception):
 
 class UsageError(Exception):
     """A command or configuration that cannot be understood; the text is one sentence for a person."""
+
+
+class HopelessError(Exception):
+    """The process cannot go on; the text is one sentence for a person."""

@@ -11,6 +11,7 @@ from streamer.lobby import Lobby
 from streamer.metrics import Meter
 from streamer.recordings import Recordings
 from streamer.targets import Targets
+from streamer.watchdog import Watchdog
 
 CONFIG: web.AppKey[Config] = web.AppKey("config", Config)
 CLOCK: web.AppKey[Clock] = web.AppKey("clock", Clock)
@@ -18,5 +19,6 @@ TARGETS: web.AppKey[Targets] = web.AppKey("targets", Targets)
 LOBBY: web.AppKey[Lobby] = web.AppKey("lobby", Lobby)
 RECORDINGS: web.AppKey[Recordings] = web.AppKey("recordings", Recordings)
 TOKENS: web.AppKey[Tokens] = web.AppKey("tokens", Tokens)
+WATCHDOG: web.AppKey[Watchdog] = web.AppKey("watchdog", Watchdog)
 METER: web.AppKey[Meter] = web.AppKey("meter", Meter)
 STARTED_NS: web.AppKey[int] = web.AppKey("started_ns", int)

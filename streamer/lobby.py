@@ -37,6 +37,9 @@ class Lobby:
         self._sessions: dict[str, Session] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._is_shut = False
+        self._is_emptied = asyncio.Event()
+        self.is_low_on_memory = False
+        """While set, nobody is admitted."""
         self.is_clean = True
         """False if `shut` had to leave something behind."""
 
@@ -80,6 +83,7 @@ class Lobby:
             clock=self._clock,
             meter=Meter(self._clock, self._meter),
             on_over=self.end,
+            idle_s=self._config.server.idle_s,
         )
         self._sessions[session.id] = session
         try:
@@ -93,6 +97,8 @@ class Lobby:
     def _make_room(self, client: str, owner: str) -> None:
         if self._is_shut:
             raise ServiceError(503, "session_full", "The server is shutting down.", retry_after_s=RETRY_AFTER_S)
+        if self.is_low_on_memory:
+            raise ServiceError(503, "session_full", "The server is short of memory.", retry_after_s=RETRY_AFTER_S)
         for session in self.sessions:
             if client and (session.client, session.owner) == (client, owner):
                 self.end(session, "replaced")
@@ -111,6 +117,8 @@ class Lobby:
         if self._sessions.pop(session.id, None) is None:
             return
         session.leave()
+        if not self._sessions:
+            self._is_emptied.set()
         task = asyncio.create_task(session.close(reason), name=f"close-{session.id[:6]}")
         self._closing.add(task)
         task.add_done_callback(self._on_closed)
@@ -119,6 +127,20 @@ class Lobby:
         self._closing.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("a session did not close cleanly", exc_info=error)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Admit nobody more, tell every page, and wait until the last session has ended, or `timeout_s`."""
+        self._is_shut = True
+        if not self._sessions:
+            return
+        self._is_emptied.clear()
+        for session in self.sessions:
+            session.on_refused("draining", f"The server is about to end; this session has {timeout_s:g} s left.")
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._is_emptied.wait()
+        except TimeoutError:
+            logger.info("%s sessions are cut off", len(self._sessions))
 
     async def shut(self) -> None:
         """End every session and every inference thread, and note in `is_clean` whether they did."""

@@ -89,6 +89,10 @@ class Orders:
         """Ask to forget everything about the source."""
         self._merge(is_reset=True)
 
+    def renew(self) -> None:
+        """Ask for the newest settings again: another thread takes over, which has not heard of them."""
+        self._merge(settings=self._settings)
+
     def take(self) -> Order:
         """Return what was asked for since the last call."""
         with self._lock:
@@ -160,6 +164,8 @@ class Pipeline:
         self.actor = actor
         self.meter = meter
         self.face = FaceState()
+        self.num_restarts = 0
+        """Inference threads that it has lost."""
         self._name = name
         self._loop = loop
         self._clock = clock

@@ -23,8 +23,8 @@ from streamer.aiortc_adapter import check_internals
 from streamer.app import create_app
 from streamer.config import Config, load_config, parse_assignment
 from streamer.doorkeeper import GuardedRunner
-from streamer.errors import ServiceError, UsageError
-from streamer.keys import LOBBY, TOKENS
+from streamer.errors import HopelessError, ServiceError, UsageError
+from streamer.keys import LOBBY, TOKENS, WATCHDOG
 from streamer.packaged import PackagedTargets, default_settings
 from streamer.targets import Targets
 
@@ -104,6 +104,10 @@ def run(args: argparse.Namespace) -> int:
         where = f"{config.server.host}:{config.server.port}"
         print(f"reenact serve: cannot listen on {where}: {error.strerror or error}", file=sys.stderr)
         return 1
+    except HopelessError as error:
+        print(f"reenact serve: {error}", file=sys.stderr)
+        logging.shutdown()
+        os._exit(1)  # stuck threads would hold an orderly end up for ever
     if not has_ended:
         # A thread sits in native code, such as a compiler, that cannot be interrupted; waiting for it is no clean end.
         logging.shutdown()
@@ -163,7 +167,10 @@ async def serve(
     stop: asyncio.Event | None = None,
     on_listening: Callable[[str, str], None] = _say_where,
 ) -> bool:
-    """Serve until a signal or `stop`; return False if a thread had to be left behind. Raises `OSError`.
+    """Serve until a signal or `stop`; return False if a thread had to be left behind.
+
+    SIGINT and `stop` end it at once; SIGTERM lets the sessions go on for `drain_s` while nobody is admitted, and a
+    second one does not. Raises `OSError`, and `HopelessError` when only a new process helps.
 
     `on_listening` is told the page's address and the default actor once the page can be opened.
     """
@@ -176,16 +183,38 @@ async def serve(
         await site.start()
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(_on_loop_error)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop.set)
+        leave = asyncio.Event()
+        loop.add_signal_handler(signal.SIGINT, stop.set)
+
+        def on_sigterm() -> None:
+            (stop if leave.is_set() else leave).set()
+
+        loop.add_signal_handler(signal.SIGTERM, on_sigterm)
         url = _url(runner, config)
         on_listening(url, config.engine.actor)
         _print_links(app[TOKENS], url)
-        await stop.wait()
+        await _first(stop, leave, app[WATCHDOG].hopeless)
         logger.info("shutting down")
+        if not stop.is_set():
+            draining = asyncio.create_task(app[LOBBY].drain(config.server.drain_s), name="drain")
+            await _first(stop, draining)
+            draining.cancel()
     finally:
         await runner.cleanup()
+    if app[WATCHDOG].reason:
+        raise HopelessError(app[WATCHDOG].reason)
     return app[LOBBY].is_clean
+
+
+async def _first(*events: asyncio.Event | asyncio.Task[None]) -> None:
+    """Wait for the first of some events and tasks."""
+    waits = [asyncio.create_task(event.wait()) for event in events if isinstance(event, asyncio.Event)]
+    tasks = [event for event in events if isinstance(event, asyncio.Task)]
+    try:
+        await asyncio.wait([*waits, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
 
 
 def _url(runner: web.AppRunner, config: Config) -> str:

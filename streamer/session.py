@@ -32,8 +32,6 @@ one an `error` with the sentence came before."""
 WATCH_INTERVAL_S = 0.25
 QUIET_S = 1.0
 """A source that sent nothing for this long may lose its place to a new one."""
-IDLE_S = 3.0
-"""A source that sent nothing for this long is gone."""
 CONNECT_S = 20.0
 """Time for the first packet."""
 CONNECT_QUIET_S = 5.0
@@ -63,11 +61,16 @@ class Session:
         meter: Meter,
         on_over: Callable[[Session, Reason], None],
         owner: str = "",
+        idle_s: float = 3.0,
     ) -> None:
-        """Make a session that holds its place; `on_over` is called when it should end, `owner` names its token."""
+        """Make a session that holds its place; `on_over` is called when it should end.
+
+        `owner` names its token; a source that sent nothing for `idle_s` is gone.
+        """
         self.id = secrets.token_urlsafe(12)
         self.client = client
         self.owner = owner
+        self._idle_s = idle_s
         self.state: Literal["connecting", "live", "ended"] = "connecting"
         self.created_ns = clock.monotonic_ns()
         self.meter = meter
@@ -244,12 +247,17 @@ class Session:
         """True if the source is gone."""
         if self._last_packet_ns is None:
             return self.silence_s > CONNECT_S
-        return self.silence_s > max(IDLE_S, 4.0 * min(self.interval_s, 2.0))
+        return self.silence_s > max(self._idle_s, 4.0 * min(self.interval_s, 2.0))
 
     async def _watch(self) -> None:
         while self.state != "ended":
             await asyncio.sleep(WATCH_INTERVAL_S)
-            self.look()
+            try:
+                self.look()
+            except Exception:  # The edge of a session: nobody else would notice when its source is gone.
+                self._log.exception("could not be looked after")
+                self._on_over(self, "failed")
+                return
 
     def look(self) -> None:
         """Send statistics and end the session if its source is gone."""

@@ -26,6 +26,13 @@ def _fields(settings: Any) -> Iterator[tuple[str, Any, str, Option]]:  # noqa: A
                 yield f"{group.name}.{name}", part, name, described
 
 
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond every float
+        return False
+
+
 def coerce(key: str, value: object, current: Scalar) -> Scalar:
     """Return `value` as the type of `current`; raise `ValueError` naming `key` if it is another thing."""
     if isinstance(current, bool):
@@ -34,7 +41,7 @@ def coerce(key: str, value: object, current: Scalar) -> Scalar:
         raise ValueError(f"{key}: expected true or false, got {value!r}")
     if isinstance(current, int | float):
         # A JSON number; true and false are none, whatever Python says.
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        if isinstance(value, int | float) and not isinstance(value, bool) and _is_finite(value):
             if isinstance(current, float):
                 return float(value)
             if float(value).is_integer():

@@ -55,6 +55,7 @@ class Reenactor(Protocol):
     def calibrate(self) -> None: ...  # noqa: D102
     def personal(self) -> Personal | None: ...  # noqa: D102
     def restore(self, personal: Personal) -> None: ...  # noqa: D102
+    def fall_back(self) -> None: ...  # noqa: D102
     def reset(self) -> None: ...  # noqa: D102
     def close(self) -> None: ...  # noqa: D102
 

@@ -30,6 +30,7 @@ from streamer.offer import Trickle, ViewerOffer, bad_sdp
 from streamer.packets import SharedFrame
 from streamer.renditions import Rendition, Renditions
 from streamer.shared_encoders import ENCODE_SHARED, SHARES, RtpEncoder
+from streamer.stranger import refuse_strangers
 
 logger = logging.getLogger(__name__)
 
@@ -158,6 +159,7 @@ class Viewer:
                     transceiver.direction = "inactive"
             self._join(output, offer)
             await peer.setLocalDescription(await peer.createAnswer())
+            refuse_strangers(peer, self._clock)
         except OperationError as error:
             raise ServiceError(406, "no_common_codec", "The offer has none of our codecs.") from error
         except Exception as error:  # As in `Connection.answer`.

@@ -5,10 +5,14 @@ A reenactor is kept between sessions, so that after a page reload the first fram
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import threading
+from collections.abc import Iterator
+from typing import Literal
 
+from reenact.engines.engine import EngineError
 from streamer import control
 from streamer.clock import Clock, elapsed_ms
 from streamer.errors import ServiceError
@@ -22,6 +26,13 @@ logger = logging.getLogger(__name__)
 
 MAX_FAILURES = 15
 """Frames in a row that may fail before the session ends: half a second at 30 fps."""
+MAX_ENGINE_FAILURES = 3
+"""Frames in a row at which the engine may fail before the next engine takes over."""
+MAX_RESTARTS = 3
+"""Threads that one session may lose before it ends."""
+
+Busy = Literal["", "frame", "open"]
+"""What a thread is at: nothing, one frame, or loading and compiling an actor."""
 
 
 class InferenceWorker:
@@ -38,6 +49,11 @@ class InferenceWorker:
         self._pipeline: Pipeline | None = None
         self._mark = ""
         self._mesh_s = 0.0
+        self._is_abandoned = False
+        self._is_stopped = False
+        self.busy: Busy = ""
+        self.num_steps = 0
+        """Grows with everything that begins or ends: what stands still is stuck."""
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     @property
@@ -49,6 +65,26 @@ class InferenceWorker:
     def is_free(self) -> bool:
         """True if no live pipeline holds the worker."""
         return self._pipeline is None or self._pipeline.is_closed
+
+    @property
+    def pipeline(self) -> Pipeline | None:
+        """The pipeline that it serves, or that waits for it."""
+        return None if self.is_free else self._pipeline
+
+    @property
+    def is_alive(self) -> bool:
+        """False once the thread has ended, by whatever."""
+        return self._thread.is_alive()
+
+    @property
+    def is_lost(self) -> bool:
+        """True if the thread has ended and nobody told it to."""
+        return not self._is_stopped and self._thread.ident is not None and not self.is_alive
+
+    def abandon(self) -> None:
+        """Give the thread up: should it ever come back, it shows nothing more and ends."""
+        self._is_abandoned = True
+        self.stop()
 
     def start(self) -> None:
         """Start the thread."""
@@ -69,6 +105,7 @@ class InferenceWorker:
 
     def stop(self) -> None:
         """Tell the thread to end once its pipeline is closed; `join` waits for it."""
+        self._is_stopped = True
         self._jobs.close()
 
     def join(self, timeout_s: float) -> bool:
@@ -78,21 +115,39 @@ class InferenceWorker:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        while (job := self._jobs.take()) is not None:
-            try:
-                if isinstance(job, str):
-                    self._open(job)
-                elif not job.is_closed:
-                    self._serve(job)
-            except ServiceError as error:
-                self._refuse(job, error.code, error.message)
-            except Exception as error:  # The edge of a session: the thread lives on for the next one.
-                logger.exception("the engine failed")
-                self._discard()
-                self._refuse(job, "engine_failed", f"The engine failed: {error}")
-        self._discard()
+        try:
+            while (job := self._jobs.take()) is not None:
+                self._do(job)
+        finally:  # also where something ends the thread itself
+            self._discard()
+
+    def _do(self, job: Pipeline | str) -> None:
+        try:
+            if isinstance(job, str):
+                self._open(job)
+            elif not job.is_closed:
+                self._serve(job)
+        except ServiceError as error:
+            self._refuse(job, error.code, error.message)
+        except Exception as error:  # The edge of a session: the thread lives on for the next one.
+            logger.exception("the engine failed")
+            self._discard()
+            self._refuse(job, "engine_failed", f"The engine failed: {error}")
+
+    @contextlib.contextmanager
+    def _at(self, busy: Busy) -> Iterator[None]:
+        """Let the watchdog see what the thread is at."""
+        before, self.busy = self.busy, busy
+        self.num_steps += 1
+        try:
+            yield
+        finally:
+            self.busy = before
+            self.num_steps += 1
 
     def _refuse(self, job: Pipeline | str, code: str, message: str) -> None:
+        if self._is_abandoned:
+            return
         if isinstance(job, Pipeline):
             job.fail(code, message)
         else:
@@ -103,12 +158,13 @@ class InferenceWorker:
         if self._reenactor is not None and self._actor == actor:
             return self._reenactor
         start_ns = self._clock.monotonic_ns()
-        reenactor = self._factory(actor)
-        try:
-            reenactor.warm_up()
-        except BaseException:
-            reenactor.close()
-            raise
+        with self._at("open"):
+            reenactor = self._factory(actor)
+            try:
+                reenactor.warm_up()
+            except BaseException:
+                reenactor.close()
+                raise
         self._discard()
         self._reenactor, self._actor = reenactor, actor
         _settle_memory()
@@ -125,29 +181,47 @@ class InferenceWorker:
 
     def _serve(self, pipeline: Pipeline) -> None:
         reenactor = self._open(pipeline.actor)
+        if self._is_abandoned:
+            return
         reenactor.reset()
         self._begin(pipeline, reenactor)
-        failures = 0
+        failures = engine_failures = 0
         has_logged = False
-        while not pipeline.is_closed:
+        while not pipeline.is_closed and not self._is_abandoned:
             frame = pipeline.source.take()
             reenactor = self._obey(pipeline.orders, pipeline, reenactor)
             if frame is None:
                 continue
             try:
-                self._reenact(frame, pipeline, reenactor)
-                failures = 0
-            except Exception:  # The edge of a frame: count, log once, go on.
+                with self._at("frame"):
+                    self._reenact(frame, pipeline, reenactor)
+                failures = engine_failures = 0
+            except Exception as error:  # The edge of a frame: count, log once, go on.
                 failures += 1
+                engine_failures = engine_failures + 1 if isinstance(error, EngineError) else 0
                 pipeline.meter.drop("failed")
                 if not has_logged:
                     logger.exception("frame %s failed; further failures of this session are only counted", frame.seq)
                 has_logged = True
-                if failures >= MAX_FAILURES:
+                if engine_failures >= MAX_ENGINE_FAILURES:
+                    engine_failures = 0
+                    self._fall_back(pipeline, reenactor, error)
+                elif failures >= MAX_FAILURES:
                     self._discard()
                     pipeline.fail("engine_failed", f"The engine failed on {failures} frames in a row.")
                     return
         reenactor.reset()
+
+    def _fall_back(self, pipeline: Pipeline, reenactor: Reenactor, error: Exception) -> None:
+        """Go on with the next engine, loudly. Raises `EngineError` where none is left."""
+        logger.warning("the engine fails, the next one takes over: %s", error)
+        with self._at("open"):
+            reenactor.fall_back()
+        self._announce(pipeline, reenactor)
+        engine = reenactor.engine_name
+        pipeline.refuse(
+            "engine_changed", f"The engine failed while running; {engine} goes on: {reenactor.engine_reason}."
+        )
 
     def _begin(self, pipeline: Pipeline, reenactor: Reenactor) -> None:
         """Let the pictures carry the mark of this session and actor, and tell the page what runs."""
@@ -211,6 +285,8 @@ class InferenceWorker:
         image = self._converter.to_rgb(frame.picture)
         converted_ns = self._clock.monotonic_ns()
         result = reenactor.process(image, frame.time_s)
+        if self._is_abandoned:
+            return
         picture = to_picture(result.image, frame.pts, frame.time_base)
         pipeline.publish(
             TargetFrame(
@@ -267,6 +343,8 @@ class Workers:
         self._clock = clock
         self._longest_side = longest_side
         self._workers: list[InferenceWorker] = []
+        self._abandoned: list[InferenceWorker] = []
+        self._count = 0
 
     def prepare(self, actor: str) -> None:
         """Make one worker with a warm `actor`, for the first session to find."""
@@ -280,11 +358,40 @@ class Workers:
         worker.serve(pipeline)
 
     def _add(self) -> InferenceWorker:
-        name = f"inference-{len(self._workers)}"
+        name = f"inference-{self._count}"
+        self._count += 1
         worker = InferenceWorker(self._factory, clock=self._clock, longest_side=self._longest_side, name=name)
         self._workers.append(worker)
         worker.start()
         return worker
+
+    @property
+    def all(self) -> list[InferenceWorker]:
+        """Every worker that was not given up."""
+        return list(self._workers)
+
+    @property
+    def num_stuck(self) -> int:
+        """Threads that were given up and have not ended: what they hold is lost to the process."""
+        self._abandoned = [worker for worker in self._abandoned if worker.is_alive]
+        return len(self._abandoned)
+
+    def replace(self, worker: InferenceWorker, reason: str) -> None:
+        """Give `worker` up and its session to a new thread; end the session that has lost too many of them."""
+        pipeline = worker.pipeline
+        worker.abandon()
+        self._workers.remove(worker)
+        self._abandoned.append(worker)
+        logger.error("an inference thread %s and is replaced", reason)
+        if pipeline is None:
+            return
+        pipeline.num_restarts += 1
+        if pipeline.num_restarts > MAX_RESTARTS:
+            pipeline.fail("engine_failed", f"The engine {reason}, again and again.")
+            return
+        pipeline.orders.renew()
+        pipeline.refuse("engine_restarted", f"The engine {reason}; it is being started anew.")
+        self._add().serve(pipeline)
 
     def stop(self) -> None:
         """Tell every thread to end."""
@@ -294,5 +401,6 @@ class Workers:
     def join(self, timeout_s: float) -> bool:
         """Wait for every thread, `timeout_s` in all; False if one still runs. Blocks."""
         deadline_ns = self._clock.monotonic_ns() + int(timeout_s * 1e9)
-        results = [worker.join(max(0.0, (deadline_ns - self._clock.monotonic_ns()) / 1e9)) for worker in self._workers]
+        every = [*self._workers, *self._abandoned]
+        results = [worker.join(max(0.0, (deadline_ns - self._clock.monotonic_ns()) / 1e9)) for worker in every]
         return all(results)

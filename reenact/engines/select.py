@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -56,6 +56,21 @@ def make_engine(
     if precision == "auto":
         return _make_preferred(generator, name, threads)
     return Selection(_make(generator, name, precision, threads), f"{name} in {precision}: asked for")
+
+
+def make_fallback(generator: SpaceTimeGenerator, failed: Collection[tuple[str, str]], threads: int = 0) -> Selection:
+    """Make the first engine, from the fastest to the plainest, that is not among those that `failed` while running.
+
+    `failed` are engines and precisions. Raises `EngineError` where none is left.
+    """
+    notes = [f"{name} {precision} failed while running" for name, precision in failed]
+    for name, precision in AUTO:
+        if (name, precision) not in failed:
+            try:
+                return Selection(_make(generator, name, precision, threads), "; ".join(notes))
+            except EngineError as error:
+                notes.append(f"{name} {precision} not: {error}")
+    raise EngineError("No engine is left: " + "; ".join(notes))
 
 
 def refusal(name: str) -> str | None:

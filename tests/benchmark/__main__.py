@@ -17,6 +17,7 @@ import pytest
 
 from reenact.actor import Actor, ActorError
 from tests.benchmark.browser import describe, measure_browser
+from tests.benchmark.door import measure_door
 from tests.benchmark.measurements import (
     Effort,
     bare_mediapipe,
@@ -94,6 +95,7 @@ def main() -> int:
             lambda: measure_regression(frames, bare_mediapipe(frames), rounds=effort.rounds, calls=effort.calls),
         )
         run("codecs", lambda: measure_codecs(frames, actor.resolution, effort))
+    run("the door", lambda: [measure_door(rounds=effort.rounds, calls=effort.calls)])
     for size in effort.sizes:
         run(f"generation at {size}", lambda size=size: [measure_generation(actor, size, effort)])  # type: ignore[misc]
     for size in effort.sizes:

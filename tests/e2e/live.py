@@ -133,10 +133,13 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(log: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Run `reenact serve` until it answers; gives its address and process, and ends it with SIGTERM."""
+def serving(log: Path, *options: str, module: str = "streamer.cli") -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Run `reenact serve`, or another `module` in its place, until it answers; end it with SIGTERM.
+
+    Gives its address and its process.
+    """
     port = free_port()
-    command = [sys.executable, "-m", "streamer.cli", "serve", "--port", str(port), *options]
+    command = [sys.executable, "-m", module, "serve", "--port", str(port), *options]
     with log.open("wb") as file:
         process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, env=os.environ.copy())
     address = f"http://127.0.0.1:{port}"

@@ -18,8 +18,9 @@ from reenact.engines.live_step import LiveInputs
 from reenact.engines.openvino_engine import OpenVinoEngine, has_bf16
 from reenact.engines.select import make_engine, refusal
 from reenact.engines.torch_engine import TorchEngine
+from reenact.portrait import Portrait
 from reenact.window import Step
-from tests.unit.reenact.make import make_generator
+from tests.unit.reenact.make import make_actor, make_generator
 
 FRAMES = 14
 
@@ -221,3 +222,23 @@ def test_a_named_engine_is_used_as_asked() -> None:
     chosen = make_engine(make_generator(), "torch", "bf16")
     assert (chosen.engine.name, chosen.engine.precision) == ("torch", "bf16")
     assert chosen.reason == "torch in bf16: asked for"
+
+
+def test_a_portrait_goes_on_with_the_next_engine_when_one_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    actor = make_actor(tmp_path)
+    portrait = Portrait(actor, engine="openvino", precision="fp32")
+    params = actor.target.neutral
+    before = portrait.show(params, 0.0)
+    monkeypatch.setattr(portrait._engine, "generate", lambda *_: 1 / 0)
+    with pytest.raises(EngineError, match="openvino fp32 failed: division by zero"):
+        portrait.show(params, 0.03)
+    monkeypatch.setattr(select, "AUTO", (("openvino", "fp32"), ("torch", "fp32")))
+    portrait.fall_back()
+    assert (portrait.engine_name, portrait.engine_reason) == ("torch", "openvino fp32 failed while running")
+    # The window starts anew: the same moment again is the same picture, but for rounding.
+    assert np.abs(portrait.show(params, 0.06).astype(int) - before.astype(int)).max() <= 2
+    with pytest.raises(EngineError, match="No engine is left: openvino fp32 failed .*; torch fp32 failed"):
+        portrait.fall_back()
+    portrait.close()

@@ -102,6 +102,7 @@ class FakeReenactor:
         self.threads: set[int] = set()
         self.on_process: Callable[[NDArray[np.uint8]], None] = lambda _: None
         self.on_learn: Callable[[], object] = lambda: None
+        self.on_fall_back: Callable[[], object] = lambda: None
         self.is_calibrating = False
         self.known: Personal | None = None
 
@@ -148,6 +149,10 @@ class FakeReenactor:
         self._note("restore", personal)
         if personal.tracker != self.tracker_name:
             raise ValueError("The calibration is of another tracker.")
+
+    def fall_back(self) -> None:
+        self._note("fall_back")
+        self.on_fall_back()
 
     def reset(self) -> None:
         self._note("reset")

@@ -1,0 +1,207 @@
+"""Soak: hours of use in minutes. `make soak` runs it for 60 minutes, then as long with faults.
+
+A real browser is live on a real server; its page is reloaded every minute, and a viewer comes and goes. Memory,
+threads, file handles and latency must not grow. A table for people, one JSON line last; exit code 1 where a bound
+is broken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, Error, Page, sync_playwright
+
+from tests.clips import camera_file, clip_path
+from tests.conftest import find_chromium
+from tests.e2e.live import ARGUMENTS, VIEWPORT, resident_mib, serving
+
+SAMPLE_S = 2.0
+VIEWER_S = 20.0
+"""A viewer is there for this long, and then away for as long."""
+WARM_UP = 0.3
+"""Share of the run, and at least one reload of it, after which everything should be as it will be."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """How much a quantity may grow from the first third after warm-up to the last."""
+
+    factor: float
+    extra: float
+    unit: str
+
+
+BOUNDS = {
+    "memory": Bound(1.03, 0.0, "MiB"),
+    "threads": Bound(1.0, 1.0, ""),
+    "handles": Bound(1.0, 2.0, ""),
+    # The machine is shared, and what else it does comes and goes.
+    "latency": Bound(1.5, 5.0, "ms"),
+}
+
+
+@dataclass
+class Soak:
+    """What was seen."""
+
+    samples: list[dict[str, float]] = field(default_factory=list)
+    console: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+def sample(pid: int, page: Page) -> dict[str, float]:
+    """Look at the server from outside, and at its latency through the page."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    threads = next(line.split()[1] for line in status.splitlines() if line.startswith("Threads:"))
+    seen = {
+        "memory": resident_mib(pid),
+        "threads": float(threads),
+        "handles": float(len(os.listdir(f"/proc/{pid}/fd"))),
+    }
+    stats: dict[str, Any] = page.evaluate("window.reenact?.stats() ?? {}")
+    is_live = page.evaluate("document.body.dataset.state") == "live"
+    age = (stats.get("age_ms") or {}).get("p50") if is_live else None
+    return seen | ({"latency": float(age)} if age else {})
+
+
+def listen(page: Page, soak: Soak) -> None:
+    """Note what the page complains of."""
+    page.on("pageerror", lambda error: soak.console.append(str(error)))
+    page.on(
+        "console", lambda message: soak.console.append(message.text) if message.type in ("error", "warning") else None
+    )
+
+
+def go_live(page: Page, address: str, soak: Soak) -> None:
+    """Open or reload the page and wait until it is live; once more where a fault came in between."""
+    for attempt in range(3):
+        page.goto(f"{address}/?actor=milo&autostart=1")
+        try:
+            page.wait_for_selector("body[data-state=live]", timeout=60_000)
+        except Error:
+            soak.counts["not live at first"] += 1
+            if attempt == 2:
+                soak.problems.append("the page did not become live")
+        else:
+            soak.counts["reloads"] += 1
+            return
+
+
+def visit(browser: Browser, address: str, viewer: Page | None, since_s: float, soak: Soak) -> Page | None:
+    """Let the viewer come, stay, or go."""
+    is_there = int(since_s / VIEWER_S) % 2 == 1
+    if is_there and viewer is None:
+        viewer = browser.new_page(viewport={"width": 320, "height": 320})
+        viewer.goto(f"{address}/view/live")
+        soak.counts["viewers"] += 1
+    elif not is_there and viewer is not None:
+        viewer.close()
+        viewer = None
+    return viewer
+
+
+def run(chromium: str, folder: Path, *, seconds: float, reload_s: float, is_faulty: bool) -> Soak:
+    """Use the server for `seconds`."""
+    soak, log = Soak(), folder / "server.log"
+    camera = camera_file(clip_path(), size=(640, 360))
+    module = "tests.soak.faulty_server" if is_faulty else "streamer.cli"
+    with serving(log, "--actor", "milo", module=module) as (address, process), sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=[*ARGUMENTS, f"--use-file-for-fake-video-capture={camera}"]
+        )
+        page, viewer = browser.new_page(viewport=VIEWPORT), None
+        listen(page, soak)
+        go_live(page, address, soak)
+        began = loaded = time.monotonic()
+        while (now := time.monotonic()) - began < seconds and process.poll() is None:
+            if now - loaded >= reload_s:
+                go_live(page, address, soak)
+                loaded = time.monotonic()
+            viewer = visit(browser, address, viewer, now - began, soak)
+            page.wait_for_timeout(1000 * SAMPLE_S)
+            soak.samples.append(sample(process.pid, page))
+        if process.poll() is not None:
+            soak.problems.append(f"the server ended with {process.returncode}")
+        browser.close()
+    if process.returncode != 0:
+        soak.problems.append(f"the server's exit code was {process.returncode}")
+    judge_log(log.read_text(errors="replace"), soak, is_faulty=is_faulty)
+    return soak
+
+
+def judge_log(log: str, soak: Soak, *, is_faulty: bool) -> None:
+    """Count what was mended; without faults nothing may have to be."""
+    soak.counts["engines replaced"] = log.count("the next one takes over")
+    soak.counts["threads replaced"] = log.count("and is replaced")
+    errors = [line for line in log.splitlines() if " ERROR " in line or " CRITICAL " in line]
+    if not is_faulty and (errors or "Traceback" in log):
+        soak.problems.append(f"the server's log has errors: {errors[:3]}")
+    if any(" CRITICAL " in line for line in errors):
+        soak.problems.append("the server gave itself up")
+    if not is_faulty and soak.console:
+        soak.problems.append(f"the page complained: {soak.console[:3]}")
+
+
+def judge(soak: Soak, *, share: float) -> list[dict[str, Any]]:
+    """Compare the first third after warm-up with the last, quantity by quantity."""
+    settled = soak.samples[int(share * len(soak.samples)) :]
+    rows = []
+    for name, bound in BOUNDS.items():
+        values = [entry[name] for entry in settled if name in entry]
+        third = len(values) // 3
+        if third == 0:
+            soak.problems.append(f"{name} was never measured")
+            continue
+        first, last = statistics.median(values[:third]), statistics.median(values[-third:])
+        is_held = last <= bound.factor * first + bound.extra
+        if not is_held:
+            soak.problems.append(f"{name} grew from {first:.1f} to {last:.1f} {bound.unit}".rstrip())
+        rows.append({"quantity": name, "first": first, "last": last, "unit": bound.unit, "is_held": is_held})
+    return rows
+
+
+def main() -> int:
+    """Run, print, judge."""
+    parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__.partition("\n")[0])
+    parser.add_argument("--minutes", type=float, default=60.0, help="of each of the two runs (60)")
+    parser.add_argument("--reload", type=float, default=60.0, help="seconds between reloads (60; less in a short run)")
+    parser.add_argument("--only", choices=("plain", "faulty"), help="one of the two runs")
+    args = parser.parse_args()
+    chromium = find_chromium()
+    if chromium is None:
+        print("soak: no Chromium: install the package chromium, or name one with CHROMIUM=...", file=sys.stderr)
+        return 1
+    seconds = 60 * args.minutes
+    reload_s = min(args.reload, max(10.0, seconds / 6))
+    report, has_failed = {}, False
+    for kind in ("plain", "faulty"):
+        if args.only not in (None, kind):
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            soak = run(chromium, Path(folder), seconds=seconds, reload_s=reload_s, is_faulty=kind == "faulty")
+        rows = judge(soak, share=max(WARM_UP, min(0.6, 1.5 * reload_s / seconds)))
+        print(f"{kind}: {args.minutes:g} minutes, {dict(soak.counts)}")
+        for row in rows:
+            mark = "held" if row["is_held"] else "GREW"
+            print(f"  {row['quantity']:10} {row['first']:10.1f} -> {row['last']:10.1f} {row['unit']:4} {mark}")
+        for problem in soak.problems:
+            print(f"  {problem}")
+        has_failed |= bool(soak.problems)
+        report[kind] = {"rows": rows, "counts": dict(soak.counts), "problems": soak.problems}
+    print(json.dumps({"minutes": args.minutes, "is_held": not has_failed, **report}))
+    return 1 if has_failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
