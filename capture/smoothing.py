@@ -1,4 +1,7 @@
-"""One-Euro smoothing (Casiez, Roussel and Vogel, CHI 2012) of face parameters: still when still, quick when quick."""
+"""One-Euro smoothing (Casiez, Roussel and Vogel, CHI 2012) of face parameters: still when still, quick when quick.
+
+And, if asked, prediction: where a moving head will be once the picture is seen.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +34,10 @@ class SmoothingSettings:
         2.0, "How much movement raises the cutoff: higher means less lag in quick movements, and more jitter in them.",
         minimum=0.0, maximum=50.0,
     )  # fmt: skip
+    prediction_ms: float = option(
+        0.0, "How far ahead a moving head is shown, to make up for the way to the screen: more trembles, overshoots.",
+        minimum=0.0, maximum=150.0, unit="ms",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -38,6 +45,10 @@ class SmoothingSettings:
 
 SPEED_CUTOFF_HZ = 4.0
 """Cutoff of the speed estimate."""
+PREDICTION_CUTOFF_HZ = 2.0
+"""Cutoff of the speed that prediction goes by: calmer than what smoothing needs to know, for its errors are shown."""
+REST_SPEED = 0.8
+"""Speed, in units a second, below which prediction takes a head for one at rest: its speed is mostly noise."""
 ROTATION_UNIT_RAD = 0.35
 TRANSLATION_UNIT_M = 0.06
 GAZE_UNIT_RAD = 0.25
@@ -114,6 +125,47 @@ class OneEuroRotation:
         return self._value
 
 
+class Drift:
+    """The speed at which a head moves, to go on with for a moment.
+
+    Pose alone: a head has mass, while eyes jump and stop, and mouths too. On five webcam clips, 25 ms of prediction
+    brought the pose shown nearer to the pose 50 ms later by 2 to 30 %; gaze came no nearer on any.
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the past."""
+        self._last: tuple[Array, Array] | None = None
+        self._turning = np.zeros(3)
+        self._moving = np.zeros(3)
+
+    def see(self, matrix: NDArray[np.float32], translation: NDArray[np.float32], elapsed_s: float) -> None:
+        """Hear a rotation matrix `[3, 3]` and a translation `[3]` as tracked, `elapsed_s` after the last ones."""
+        now = np.asarray(matrix, np.float64), np.asarray(translation, np.float64)
+        if self._last is not None and elapsed_s > 0.0:
+            share = _share(PREDICTION_CUTOFF_HZ, elapsed_s)
+            turning = rotation_vector(now[0] @ self._last[0].T) / elapsed_s
+            self._turning = self._turning + share * (turning - self._turning)
+            self._moving = self._moving + share * ((now[1] - self._last[1]) / elapsed_s - self._moving)
+        if self._last is None or elapsed_s > 0.0:
+            self._last = now
+
+    def ahead(self, matrix: Array, translation: Array, time_s: float) -> tuple[Array, Array]:
+        """Give a rotation and a translation as they will be after `time_s` at this speed."""
+        turning = _beyond_rest(self._turning, ROTATION_UNIT_RAD)
+        return rotation_from_vector(time_s * turning) @ matrix, translation + time_s * _beyond_rest(
+            self._moving, TRANSLATION_UNIT_M
+        )
+
+
+def _beyond_rest(speed: Array, unit: float) -> Array:
+    """Take what is noise out of a speed `[3]`: far below `REST_SPEED` nothing is left, far above it all."""
+    square = float((speed / unit) @ (speed / unit))
+    return np.asarray(speed * (square / (square + REST_SPEED**2)))
+
+
 class FaceSmoother:
     """Smooth rotation, translation, expression and gaze; identity, reflectance and light pass."""
 
@@ -123,11 +175,12 @@ class FaceSmoother:
         self._translation = OneEuro(TRANSLATION_UNIT_M)
         self._expression = OneEuro(1.0, _QUICK)
         self._gaze = OneEuro(GAZE_UNIT_RAD)
+        self._drift = Drift()
         self._last_s: float | None = None
 
     def reset(self) -> None:
         """Forget the past: the next frame passes as it is."""
-        for part in (self._rotation, self._translation, self._expression, self._gaze):
+        for part in (self._rotation, self._translation, self._expression, self._gaze, self._drift):
             part.reset()
         self._last_s = None
 
@@ -137,10 +190,15 @@ class FaceSmoother:
             self.reset()
         elapsed_s = 0.0 if self._last_s is None else time_s - self._last_s
         self._last_s = time_s
-        matrix = self._rotation(rotation_matrix(params.rotation), elapsed_s, self.settings)
+        seen = rotation_matrix(params.rotation)
+        self._drift.see(seen, params.translation, elapsed_s)
+        matrix = self._rotation(seen, elapsed_s, self.settings)
+        translation = self._translation(params.translation, elapsed_s, self.settings)
+        if self.settings.prediction_ms > 0.0:
+            matrix, translation = self._drift.ahead(matrix, translation, self.settings.prediction_ms / 1000.0)
         return params.replace(
             rotation=rotation_angles(matrix.astype(np.float32)),
-            translation=self._translation(params.translation, elapsed_s, self.settings).astype(np.float32),
+            translation=translation.astype(np.float32),
             expression=self._expression(params.expression, elapsed_s, self.settings).astype(np.float32),
             gaze=self._gaze(params.gaze, elapsed_s, self.settings).astype(np.float32),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from capture.smoothing import SmoothingSettings
 from reenact.actor import Actor, ActorError, actor_paths, list_actors
 from reenact.engines.engine import EngineError
 from reenact.reenactor import Reenactor, ReenactSettings
@@ -14,10 +15,14 @@ from streamer.targets import ActorCard, unknown_actor
 
 logger = logging.getLogger(__name__)
 
+LIVE_PREDICTION_MS = 25.0
+"""Half of the way from camera to screen: more of it gains little, for heads do not keep their speed (see
+`capture.smoothing.Drift`). What is not live has no way to make up for."""
+
 
 def default_settings() -> ReenactSettings:
     """Return the live settings that a session starts with when nothing else is said."""
-    return ReenactSettings()
+    return ReenactSettings(smoothing=SmoothingSettings(prediction_ms=LIVE_PREDICTION_MS))
 
 
 def card_of(actor: Actor) -> ActorCard:

@@ -11,6 +11,7 @@ const LABELS = {
   tracker: "Face tracking",
   "smoothing.min_cutoff_hz": "Smoothing at rest",
   "smoothing.beta": "Response to speed",
+  "smoothing.prediction_ms": "Prediction of head motion",
   "transfer.rotation_gain": "Head rotation",
   "transfer.translation_gain": "Head position",
   "transfer.mouth_gain": "Mouth",

@@ -13,7 +13,7 @@ CALM = SmoothingSettings(min_cutoff_hz=1.0, beta=0.0)
 
 
 def test_settings_describe_themselves_and_refuse_nonsense() -> None:
-    assert set(options(SmoothingSettings())) == {"min_cutoff_hz", "beta"}
+    assert set(options(SmoothingSettings())) == {"min_cutoff_hz", "beta", "prediction_ms"}
     with pytest.raises(ValueError, match="min_cutoff_hz"):
         SmoothingSettings(min_cutoff_hz=0.0)
     with pytest.raises(ValueError, match="beta"):
@@ -99,3 +99,33 @@ def test_identity_and_light_pass_untouched() -> None:
     out = smoother(params, 0.033)
     np.testing.assert_array_equal(out.identity, params.identity)
     np.testing.assert_array_equal(out.reflectance, params.reflectance)
+
+
+def test_prediction_shows_a_turning_head_where_it_will_be() -> None:
+    times = np.arange(60) / 30
+    yaw, x = 0.5 * np.sin(2 * np.pi * 0.4 * times), 0.05 * np.sin(2 * np.pi * 0.4 * times)
+
+    def off(prediction_ms: float) -> tuple[float, float, float]:
+        """Distance from the pose 50 ms later, for yaw, x and the weights, which are not predicted."""
+        smoother = FaceSmoother(SmoothingSettings(prediction_ms=prediction_ms))
+        shown = [
+            smoother(head(rotation=(a, 0, 0)).replace(translation=np.array([b, 0, -0.6], np.float32)), t)
+            for a, b, t in zip(yaw, x, times, strict=True)
+        ]
+        late = np.interp(times + 0.05, times, yaw), np.interp(times + 0.05, times, x)
+        found = np.array([s.rotation[0] for s in shown]), np.array([s.translation[0] for s in shown])
+        errors = [float(np.abs(a - b)[10:-3].mean()) for a, b in zip(found, late, strict=True)]
+        return errors[0], errors[1], float(np.sum([s.expression.sum() for s in shown]))
+
+    plain, ahead = off(0.0), off(50.0)
+    assert ahead[0] < 0.6 * plain[0]
+    assert ahead[1] < 0.6 * plain[1]
+    assert ahead[2] == plain[2]
+
+
+def test_prediction_does_not_outlive_a_gap() -> None:
+    smoother = FaceSmoother(SmoothingSettings(prediction_ms=100.0))
+    for frame in range(10):
+        smoother(head(rotation=(0.05 * frame, 0, 0)), frame / 30)
+    later = smoother(head(rotation=(0.2, 0.0, 0.0)), 5.0)
+    assert later.rotation[0] == pytest.approx(0.2, abs=1e-6)

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from capture.smoothing import SmoothingSettings
 from reenact.actor import BUNDLED, sign_actor
 from streamer.config import EngineConfig
 from streamer.errors import ServiceError
-from streamer.packaged import PackagedTargets, default_settings
+from streamer.packaged import LIVE_PREDICTION_MS, PackagedTargets, default_settings
 
 MILO = BUNDLED / "milo.actor"
 
@@ -87,3 +88,8 @@ def test_a_default_path_that_is_not_there(tmp_path: Path) -> None:
     assert (error.status, error.code) == (409, "actor_refused")
     assert "There is no actor package at" in error.message
     assert "milo" in {card.name for card in found.cards()}
+
+
+def test_live_heads_are_predicted_and_others_are_not() -> None:
+    assert default_settings().smoothing.prediction_ms == LIVE_PREDICTION_MS > 0.0
+    assert SmoothingSettings().prediction_ms == 0.0
