@@ -44,6 +44,8 @@ RIGHTS: dict[str, Right] = {
     "/api/actors/{name}/preview.webp": Right.SOURCE,
     "/api/settings": Right.SOURCE,
     "/api/mesh": Right.SOURCE,
+    "/api/ice": Right.VIEWER,
+    "/api/links": Right.SOURCE,
     "/recordings/{key}": Right.SOURCE,
     "/api/tokens": Right.ADMIN,
     "/api/tokens/{token}": Right.ADMIN,

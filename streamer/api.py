@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from aiohttp import web
 
@@ -11,6 +12,7 @@ from streamer.access import Right
 from streamer.clock import NS_PER_S
 from streamer.errors import ServiceError
 from streamer.guard import TOKEN
+from streamer.ice import as_json, ice_servers
 from streamer.keys import CLOCK, CONFIG, LOBBY, METER, STARTED_NS, TARGETS, TOKENS
 from streamer.metrics import prometheus_text
 from streamer.settings import SettingsTable
@@ -107,6 +109,12 @@ async def mesh(_: web.Request) -> web.Response:
     return web.json_response({"edges": await asyncio.to_thread(mesh_edges)})
 
 
+async def ice(request: web.Request) -> web.Response:
+    """`GET /api/ice`: the STUN and TURN servers that a page should use, with credentials for a limited time."""
+    servers = ice_servers(request.app[CONFIG].media, time.time())
+    return web.json_response({"ice_servers": as_json(servers)})
+
+
 async def metrics(request: web.Request) -> web.Response:
     """`GET /metrics`."""
     text = prometheus_text(
@@ -129,5 +137,6 @@ ROUTES = [
     web.delete("/api/tokens/{token}", revoke_token),
     web.get("/api/settings", settings),
     web.get("/api/mesh", mesh),
+    web.get("/api/ice", ice),
     web.get("/metrics", metrics),
 ]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from streamer import api, downloads, stream, whep, whip
+from streamer import api, downloads, links, stream, whep, whip
 from streamer.access import Tokens, is_loopback
 from streamer.clock import Clock, SystemClock
 from streamer.config import Config
@@ -112,7 +112,7 @@ def create_app(
     app.cleanup_ctx.append(run_lobby)
     app.on_response_prepare.append(add_headers)
     app.add_routes([web.get("/", page), web.get("/view/{session}", view)])
-    for module in (api, whip, whep, stream, downloads):
+    for module in (api, whip, whep, stream, downloads, links):
         app.add_routes(module.ROUTES)
     if WEB_FOLDER.is_dir():
         app.router.add_static("/web/", WEB_FOLDER)

@@ -27,6 +27,9 @@ class ServerConfig:
 
     host: str = option("127.0.0.1", "Address to listen on; the camera needs localhost or HTTPS.")
     port: int = option(8080, "TCP port; 0 takes a free one.", minimum=0, maximum=65535)
+    https: bool = option(False, "Serve over HTTPS, which a camera needs beyond localhost.")
+    certificate: str = option("", "PEM file with the certificate chain; empty: this machine makes and keeps its own.")
+    certificate_key: str = option("", "PEM file with the certificate's key, where that is a file of its own.")
     access: str = option(
         "auto", "Who is let in: auto asks for a token beyond loopback, token everywhere.", choices=("auto", "token")
     )
@@ -73,6 +76,12 @@ class MediaConfig:
         960, "Sources larger than this are scaled down before tracking.", minimum=64, maximum=4096, unit="px"
     )
     ice_servers: tuple[str, ...] = option((), "STUN and TURN addresses; none are needed in a local network.")
+    turn_secret: str = option("", "Secret shared with coturn (static-auth-secret), for passwords that run out.")
+    turn_ttl_s: int = option(
+        86_400, "How long such a password holds; a session may last as long.", minimum=60, maximum=604_800, unit="s"
+    )
+    turn_username: str = option("", "User of the TURN servers, where there is no shared secret.")
+    turn_password: str = option("", "Password of that user.")
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""

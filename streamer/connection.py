@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 
 from aiortc import (
     RTCConfiguration,
     RTCDataChannel,
-    RTCIceServer,
     RTCPeerConnection,
     RTCRtpSender,
     RTCRtpTransceiver,
@@ -29,6 +29,7 @@ from streamer.clock import Clock
 from streamer.codecs import make_encoder
 from streamer.config import MediaConfig
 from streamer.errors import ServiceError
+from streamer.ice import ice_servers
 from streamer.offer import MAX_CANDIDATES, Offer, Trickle, bad_sdp
 from streamer.pipeline import Pipeline
 from streamer.stranger import refuse_strangers
@@ -40,7 +41,7 @@ CLOSE_S = 1.0
 
 def configuration(media: MediaConfig) -> RTCConfiguration:
     """Say which servers help to find a path."""
-    return RTCConfiguration(iceServers=[RTCIceServer(urls=url) for url in media.ice_servers])
+    return RTCConfiguration(iceServers=ice_servers(media, time.time()))
 
 
 def prefer_codec(transceiver: RTCRtpTransceiver, codec: str) -> None:

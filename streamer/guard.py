@@ -31,9 +31,11 @@ TOKEN: web.RequestKey[Token] = web.RequestKey("token", Token)
 
 SECURITY_HEADERS = {
     # Everything comes from here, nothing is inline, and no other site may frame it. WebRTC media needs no permission.
+    # `ws:`: the page itself speaks to the OBS of the person who opened it, at an address that only that person knows.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
-    "media-src 'self' blob: mediastream:; connect-src 'self'; font-src 'self'; manifest-src 'self'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
+    "media-src 'self' blob: mediastream:; connect-src 'self' ws: wss:; font-src 'self'; manifest-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; "
+    "trusted-types 'none'",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",

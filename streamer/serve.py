@@ -8,6 +8,7 @@ import dataclasses
 import logging
 import os
 import signal
+import ssl
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,14 +18,17 @@ import aiortc
 from aiohttp import web
 
 from reenact.engines.select import ENGINES, refusal
-from reenact.signing import SigningError, own_key
+from reenact.signing import SigningError, key_folder, own_key
 from streamer.access import Right, Tokens
 from streamer.aiortc_adapter import check_internals
 from streamer.app import create_app
+from streamer.certificate import ssl_context
 from streamer.config import Config, load_config, parse_assignment
 from streamer.doorkeeper import GuardedRunner
 from streamer.errors import HopelessError, ServiceError, UsageError
+from streamer.ice import check_turn
 from streamer.keys import LOBBY, TOKENS, WATCHDOG
+from streamer.lan import lan_url, qr_terminal
 from streamer.packaged import PackagedTargets, default_settings
 from streamer.targets import Targets
 
@@ -48,6 +52,7 @@ FLAGS = {
     "max_sessions": "server.max_sessions",
     "actor": "engine.actor",
     "engine": "engine.name",
+    "https": "server.https",
 }
 
 
@@ -57,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, help="TCP port, 0 for a free one (8080)")
     parser.add_argument("--actor", help="name or path of the default target (milo)")
     parser.add_argument("--engine", help="what executes the network: auto, torch, openvino, ... (auto)")
+    parser.add_argument("--https", action="store_const", const=True, help="serve over HTTPS: phones, other machines")
     parser.add_argument("--max-sessions", type=int, metavar="N", help="sources at a time (1)")
     parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file with these and all other settings")
     parser.add_argument(
@@ -147,13 +153,27 @@ def _on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> 
         loop.default_exception_handler(context)
 
 
-def _print_links(tokens: Tokens, url: str) -> None:
-    """Print a link for each right, on stdout and nowhere else."""
+def _print_links(tokens: Tokens, url: str, lan: str) -> None:
+    """Print a link for each right, on stdout and nowhere else; at a terminal the source's also as a QR code."""
     if tokens.is_open:
         return
     for right, (path, text) in LINKS.items():
         _, secret = tokens.make(right)
-        print(f"reenact: {text}: {url}{path}?token={secret}", flush=True)
+        print(f"reenact: {text}: {lan or url}{path}?token={secret}", flush=True)
+        if right == Right.SOURCE and lan and sys.stdout.isatty():
+            print(qr_terminal(f"{lan}{path}?token={secret}"), flush=True)
+
+
+def _ssl(config: Config) -> ssl.SSLContext | None:
+    """Return what HTTPS needs, None if it is off; raise `UsageError`."""
+    server = config.server
+    return ssl_context(server.certificate, server.certificate_key, key_folder()) if server.https else None
+
+
+async def _warn_of_turn(config: Config) -> None:
+    """Say in the log which TURN servers give no relay: the page would only see a connection that fails."""
+    for problem in await check_turn(config.media):
+        logger.error("%s", problem)
 
 
 def _say_where(url: str, actor: str) -> None:
@@ -179,7 +199,7 @@ async def serve(
     runner = GuardedRunner(app, shutdown_timeout=HTTP_SHUTDOWN_S)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, config.server.host, config.server.port)
+        site = web.TCPSite(runner, config.server.host, config.server.port, ssl_context=_ssl(config))
         await site.start()
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(_on_loop_error)
@@ -192,8 +212,11 @@ async def serve(
         loop.add_signal_handler(signal.SIGTERM, on_sigterm)
         url = _url(runner, config)
         on_listening(url, config.engine.actor)
-        _print_links(app[TOKENS], url)
+        lan = lan_url(config.server.host, runner.addresses[0][1], is_https=config.server.https)
+        _print_links(app[TOKENS], url, lan)
+        turn_check = asyncio.create_task(_warn_of_turn(config), name="check-turn")
         await _first(stop, leave, app[WATCHDOG].hopeless)
+        turn_check.cancel()
         logger.info("shutting down")
         if not stop.is_set():
             draining = asyncio.create_task(app[LOBBY].drain(config.server.drain_s), name="drain")
@@ -221,4 +244,4 @@ def _url(runner: web.AppRunner, config: Config) -> str:
     port = runner.addresses[0][1]
     host = config.server.host
     shown = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
-    return f"http://{shown}:{port}/"
+    return f"http{'s' if config.server.https else ''}://{shown}:{port}/"

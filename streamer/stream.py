@@ -58,7 +58,7 @@ class _Player:
 
 
 async def play(request: web.Request) -> web.StreamResponse:
-    """`GET /stream/{session}.ts`: H.264 in an MPEG transport stream, as long as the session lives."""
+    """`GET /stream/{session}.ts`: MPEG-2 video in an MPEG transport stream, as long as the session lives."""
     session = request.app[LOBBY].find_watchable(request.match_info["session"])
     media, clock = request.app[CONFIG].media, request.app[CLOCK]
     rendition = session.renditions.get(

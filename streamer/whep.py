@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 from aiohttp import web
 
 from streamer.errors import ServiceError
 from streamer.guard import TOKEN
-from streamer.keys import LOBBY
+from streamer.ice import as_links, ice_servers
+from streamer.keys import CONFIG, LOBBY
 from streamer.offer import parse_trickle, parse_viewer_offer
 from streamer.session import Session
 from streamer.viewers import Viewer
@@ -19,7 +22,10 @@ async def watch(request: web.Request) -> web.Response:
     offer = parse_viewer_offer(await read_body(request, SDP))
     viewer, answer = await session.viewers.admit(offer, owner=request[TOKEN].id)
     headers = {"Location": f"/whep/{session.id}/{viewer.id}", "ETag": viewer.etag}
-    return web.Response(status=201, text=answer, content_type=SDP, headers=headers)
+    response = web.Response(status=201, text=answer, content_type=SDP, headers=headers)
+    for link in as_links(ice_servers(request.app[CONFIG].media, time.time())):
+        response.headers.add("Link", link)
+    return response
 
 
 def _find(request: web.Request) -> tuple[Session, Viewer]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from aiohttp import web
 
 from streamer.errors import ServiceError
 from streamer.guard import TOKEN, owns
+from streamer.ice import as_links, ice_servers
 from streamer.keys import CONFIG, LOBBY, TARGETS
 from streamer.offer import MAX_SDP_BYTES, bad_sdp, parse_offer, parse_trickle
 from streamer.session import Session
@@ -52,7 +54,10 @@ async def publish(request: web.Request) -> web.Response:
     card = await asyncio.to_thread(request.app[TARGETS].card, actor)
     session, answer = await request.app[LOBBY].admit(offer, actor=card.name, client=client, owner=request[TOKEN].id)
     headers = {"Location": f"/whip/{session.id}", "ETag": session.etag}
-    return web.Response(status=201, text=answer, content_type=SDP, headers=headers)
+    response = web.Response(status=201, text=answer, content_type=SDP, headers=headers)
+    for link in as_links(ice_servers(request.app[CONFIG].media, time.time())):
+        response.headers.add("Link", link)
+    return response
 
 
 def _find(request: web.Request) -> Session:

@@ -12,7 +12,7 @@ const PING_INTERVAL_MS = 1000;
 
 /**
  * The data channel to the session: JSON messages both ways. Each message of the server becomes a `CustomEvent` of its
- * type (`hello`, `settings`, `stats`, `calibration`, `error`, `bye`) with the message as `detail`; the one binary message,
+ * type (`hello`, `settings`, `stats`, `calibration`, `recording`, `error`, `bye`) with the message as `detail`; the one binary message,
  * the tracked mesh, becomes `mesh` with its bytes. Event: `close`.
  */
 export class Control extends EventTarget {
@@ -73,6 +73,12 @@ export class Control extends EventTarget {
   /** @param {boolean} isOn - whether the tracked mesh is wanted */
   mesh(isOn) {
     this.#enqueue("mesh", { type: "mesh", is_on: isOn });
+  }
+
+  /** @param {boolean} isOn
+   * @param {string} [format] - mp4 or webm, to start */
+  record(isOn, format) {
+    this.#enqueue("record", { type: "record", is_on: isOn, ...(isOn && { format }) });
   }
 
   /** @param {object} calibration - as an earlier session gave it */

@@ -109,6 +109,11 @@ const WORDS = {
     text: "The page reaches the server, but video (UDP) does not. A firewall, a VPN or a proxy may stand between.",
     actions: ["retry"],
   },
+  relay_refused: {
+    title: "The relay refused the password",
+    text: "No direct path leads to the server, and its TURN relay does not accept the user name or password that the server gave. Whoever runs the server has to correct media.turn_secret.",
+    actions: ["retry"],
+  },
   connection_lost: {
     title: "The video connection was lost",
     text: "The server still answers. The page reconnects by itself.",

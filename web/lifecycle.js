@@ -1,6 +1,7 @@
 // @ts-check
 import { Failure } from "./errors.js";
 import { isServerUp } from "./health.js";
+import { fetchIceServers } from "./ice.js";
 import { Session } from "./session.js";
 
 /** @typedef {"idle"|"connecting"|"live"|"failed"} State */
@@ -124,7 +125,9 @@ export class Lifecycle extends EventTarget {
    * @param {AbortSignal} signal
    */
   async #connect(track, signal) {
-    const session = (this.session = new Session());
+    const iceServers = await fetchIceServers();
+    signal.throwIfAborted();
+    const session = (this.session = new Session(iceServers));
     session.addEventListener("lost", () => void this.#probe(true));
     session.control.addEventListener("bye", (event) => this.#onBye(/** @type {CustomEvent} */ (event).detail.reason));
     this.dispatchEvent(new Event("session"));

@@ -12,6 +12,7 @@ import { Lifecycle } from "./lifecycle.js";
 import { Mesh } from "./mesh.js";
 import { Meters } from "./meters.js";
 import { Notice } from "./notice.js";
+import { Outputs } from "./outputs.js";
 import { CameraPicker } from "./picker.js";
 import { Shortcuts } from "./shortcuts.js";
 import { Stats } from "./stats.js";
@@ -49,6 +50,7 @@ const calibration = new Calibration(find("calibration"));
 const mesh = new Mesh(find("mesh"), find("camera"), find("mesh-switch"), store);
 const keepsake = new Keepsake(store);
 const shortcuts = new Shortcuts(document);
+new Outputs(find, lifecycle, store);
 let isCameraMuted = false;
 
 Object.assign(window, { reenact: Object.freeze({ stats: () => stats.snapshot() }) });

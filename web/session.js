@@ -11,6 +11,8 @@ const START_KBPS = 1200;
 const CODEC_ORDER = ["video/vp8", "video/h264"];
 /** Host candidates come within a few ms; what comes later is trickled. */
 const GATHER_MS = 250;
+/** STUN error: unauthorized (RFC 8489 section 14.8). */
+const REFUSED = 401;
 const COMPLAINT_MS = 3000;
 const CONNECT_TIMEOUT_MS = 15_000;
 
@@ -20,8 +22,8 @@ const CONNECT_TIMEOUT_MS = 15_000;
  * the server; `complaint` is what the server said just before, if it did).
  */
 export class Session extends EventTarget {
-  peer = new RTCPeerConnection();
-  control = new Control(this.peer.createDataChannel("control", { ordered: true }));
+  peer;
+  control;
   /** @type {Failure|null} */
   complaint = null;
   /** @type {WhipResource|null} */
@@ -29,9 +31,15 @@ export class Session extends EventTarget {
   /** @type {RTCIceCandidate[]} */
   #late = [];
   #isClosed = false;
+  /** A TURN server said no to our password. */
+  #isRelayRefused = false;
 
-  constructor() {
+  /** @param {RTCIceServer[]} iceServers */
+  constructor(iceServers) {
     super();
+    this.peer = new RTCPeerConnection({ iceServers });
+    this.control = new Control(this.peer.createDataChannel("control", { ordered: true }));
+    this.peer.addEventListener("icecandidateerror", ({ errorCode }) => (this.#isRelayRefused ||= errorCode === REFUSED));
     this.control.addEventListener("error", (event) => {
       const { code, message } = /** @type {CustomEvent} */ (event).detail;
       const complaint = (this.complaint = new Failure(code, { message, status: 500 }));
@@ -130,7 +138,7 @@ export class Session extends EventTarget {
   /** @param {AbortSignal} signal */
   #connected(signal) {
     return new Promise((resolve, reject) => {
-      const failed = () => reject(new Failure("connection_failed"));
+      const failed = () => reject(new Failure(this.#isRelayRefused ? "relay_refused" : "connection_failed"));
       const timer = setTimeout(failed, CONNECT_TIMEOUT_MS);
       const check = () => {
         const state = this.peer.connectionState;

@@ -1,4 +1,5 @@
 // @ts-check
+import { fetchIceServers } from "./ice.js";
 import { WhipResource } from "./whip.js";
 
 /** Host candidates come within a few ms; what comes later is left out: a viewer tries again. */
@@ -57,7 +58,7 @@ function over(peer) {
 }
 
 async function watch() {
-  const peer = new RTCPeerConnection();
+  const peer = new RTCPeerConnection({ iceServers: await fetchIceServers() });
   const abort = new AbortController();
   /** @type {WhipResource|null} */
   let resource = null;
