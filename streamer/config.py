@@ -42,6 +42,7 @@ class ServerConfig:
     max_memory_mib: int = option(
         0, "Memory in use above which nobody is admitted; 0 is three quarters of the machine's.", minimum=0, unit="MiB"
     )
+    virtual_camera: bool = option(False, "Show the output as a camera of this machine too.")
     max_sessions: int = option(1, "Sources at a time; each takes about two cores.", minimum=1, maximum=64)
     max_viewers: int = option(50, "Viewers of each session at a time.", minimum=0, maximum=1000)
 

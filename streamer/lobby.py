@@ -12,6 +12,7 @@ from streamer.errors import ServiceError
 from streamer.metrics import Meter
 from streamer.offer import Offer
 from streamer.recordings import Recordings
+from streamer.renditions import FrameSink
 from streamer.session import Reason, Session
 from streamer.worker import Workers
 
@@ -32,6 +33,8 @@ class Lobby:
         self._config = config
         self._workers = workers
         self._recordings = recordings
+        self.camera: FrameSink | None = None
+        """What shows the newest session as a camera of this machine, if anything does."""
         self._clock = clock
         self._meter = meter
         self._sessions: dict[str, Session] = {}
@@ -91,8 +94,15 @@ class Lobby:
         except BaseException:
             self.end(session, "failed")
             raise
+        self._show_on_camera(session)
         self._workers.serve(session.pipeline)
         return session, answer
+
+    def _show_on_camera(self, newest: Session) -> None:
+        if self.camera is not None:
+            for session in self.sessions:
+                session.pipeline.outlets.remove(self.camera)
+            newest.pipeline.outlets.add(self.camera)
 
     def _make_room(self, client: str, owner: str) -> None:
         if self._is_shut:

@@ -31,6 +31,7 @@ from streamer.keys import LOBBY, TOKENS, WATCHDOG
 from streamer.lan import lan_url, qr_terminal
 from streamer.packaged import PackagedTargets, default_settings
 from streamer.targets import Targets
+from streamer.virtual_camera import NoCameraError, VirtualCamera, open_camera
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ FLAGS = {
     "actor": "engine.actor",
     "engine": "engine.name",
     "https": "server.https",
+    "virtual_camera": "server.virtual_camera",
 }
 
 
@@ -63,6 +65,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--actor", help="name or path of the default target (milo)")
     parser.add_argument("--engine", help="what executes the network: auto, torch, openvino, ... (auto)")
     parser.add_argument("--https", action="store_const", const=True, help="serve over HTTPS: phones, other machines")
+    parser.add_argument(
+        "--virtual-camera", action="store_const", const=True, help="show the output as a camera of this machine too"
+    )
     parser.add_argument("--max-sessions", type=int, metavar="N", help="sources at a time (1)")
     parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file with these and all other settings")
     parser.add_argument(
@@ -103,9 +108,14 @@ def run(args: argparse.Namespace) -> int:
         return 1
     # From here on the actor has its name, even if the command line gave its path.
     config = dataclasses.replace(config, engine=dataclasses.replace(config.engine, actor=card.name))
+    try:
+        camera = VirtualCamera(open_camera(sys.platform)) if config.server.virtual_camera else None
+    except NoCameraError as error:
+        print(f"reenact serve: {error}", file=sys.stderr)
+        return 1
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
-        has_ended = asyncio.run(serve(config, targets))
+        has_ended = asyncio.run(serve(config, targets, camera=camera))
     except OSError as error:
         where = f"{config.server.host}:{config.server.port}"
         print(f"reenact serve: cannot listen on {where}: {error.strerror or error}", file=sys.stderr)
@@ -185,6 +195,7 @@ async def serve(
     targets: Targets,
     *,
     stop: asyncio.Event | None = None,
+    camera: VirtualCamera | None = None,
     on_listening: Callable[[str, str], None] = _say_where,
 ) -> bool:
     """Serve until a signal or `stop`; return False if a thread had to be left behind.
@@ -196,6 +207,9 @@ async def serve(
     """
     stop = stop or asyncio.Event()
     app = create_app(config, targets=targets)
+    app[LOBBY].camera = camera
+    if camera is not None:
+        print(f"reenact: the output is the camera {camera.device}", flush=True)
     runner = GuardedRunner(app, shutdown_timeout=HTTP_SHUTDOWN_S)
     await runner.setup()
     try:
@@ -224,6 +238,8 @@ async def serve(
             draining.cancel()
     finally:
         await runner.cleanup()
+        if camera is not None:
+            await asyncio.to_thread(camera.close)
     if app[WATCHDOG].reason:
         raise HopelessError(app[WATCHDOG].reason)
     return app[LOBBY].is_clean

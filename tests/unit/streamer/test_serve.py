@@ -60,7 +60,8 @@ def test_an_actor_given_by_its_path_is_known_by_its_name(
         def card(self, name: str) -> ActorCard:
             return super().card(Path(name).name.removesuffix(".actor"))
 
-    async def note(config: Config, targets: object) -> bool:
+    async def note(config: Config, targets: object, *, camera: object) -> bool:
+        assert camera is None
         print(config.engine.actor)
         return True
 
