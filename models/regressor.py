@@ -238,6 +238,8 @@ class FaceRegressor(nn.Module):
         self.summary = _Layer(widths[-1], config.summary_channels[0], size=1)
         # What lies around a landmark, and at a quarter of the resolution where in the face that is.
         self.near, self.far = (_Linear(widths[level], config.map_channels) for level in (2, 3))
+        # The same for the eyes, which are as like as mirror images.
+        self.context = _Linear(config.map_channels, config.eye_widths[1])
         first, second, third = config.eye_widths
         self.eyes = nn.Sequential(_Layer(widths[0], first), _Layer(first, second, stride=2), _Layer(second, second))
         self.eye_summary = nn.Sequential(
@@ -279,7 +281,9 @@ class FaceRegressor(nn.Module):
         fine = self.eyes(x[:, :, first:last])
         maps = [x := stage(x) for stage in self.stages]
         around = functional.relu(self.near(maps[1]) + functional.interpolate(self.far(maps[2]), scale_factor=2.0))
-        points = torch.cat([self.face_points(around), self.eye_points(fine)], 1)
+        band = around[:, :, first // 4 : last // 4]
+        placed = functional.relu(fine + functional.interpolate(self.context(band), scale_factor=2.0))
+        points = torch.cat([self.face_points(around), self.eye_points(placed)], 1)
         face = functional.relu(self.face_code(self.summary(x).flatten(1)))
         eyes = functional.relu(self.eye_code(self.eye_summary(fine).flatten(1)))
         solution = self.solve(points.flatten(1))
