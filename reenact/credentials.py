@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import c2pa
 
@@ -48,15 +49,47 @@ class Credentials:
     """Program that says it made the file."""
     is_generated: bool
     """Whether they say that a trained network made it."""
-    generation: Mapping[str, Any]
-    """Our own assertion: `actor`, `actor_sha256`, `mark`, `consent`, `label`, `label_reason`; empty for others'."""
+    origins: tuple[Mapping[str, Any], ...]
+    """Fields of `Origin`, as they were signed, one for each origin; none in files of other programs."""
 
 
-def sign_video(path: Path, actor: Actor, message: Message, disclosure: DisclosureSettings) -> None:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Origin:
+    """Where generated pictures come from."""
+
+    actor: str
+    actor_title: str
+    actor_sha256: str
+    """See `Actor.fingerprint`."""
+    consent: Mapping[str, str | None]
+    """The record in the package, without its statement, whose hash stands for it."""
+    mark: str
+    """What the invisible mark says."""
+    label: str | None
+    """Words of the visible label; None where it was left out."""
+    label_reason: str
+    """Why it was left out."""
+
+    @classmethod
+    def of(cls, actor: Actor, message: Message, disclosure: DisclosureSettings) -> Self:
+        """Put together what is known of pictures of `actor`, marked and labelled so."""
+        consent = {name: value for name, value in actor.consent.to_json().items() if name != "statement"}
+        return cls(
+            actor=actor.name,
+            actor_title=actor.title,
+            actor_sha256=actor.fingerprint,
+            consent=consent,
+            mark=str(message),
+            label=disclosure.words if disclosure.is_shown else None,
+            label_reason="" if disclosure.is_shown else disclosure.reason,
+        )
+
+
+def sign_video(path: Path, origins: Sequence[Origin]) -> None:
     """Put content credentials into a finished video file, in place: whole or not at all.
 
-    Say of it that this program generated it from `actor`, with the consent in its package, marked by `message` and
-    labelled as in `disclosure`. Raises `CredentialsError`; the file is then as it was.
+    They say that this program generated it, and of which origins its pictures are, in their order. Raises
+    `CredentialsError`; the file is then as it was.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise CredentialsError(f"{path}: content credentials fit into {', '.join(SUFFIXES)} files.")
@@ -66,7 +99,7 @@ def sign_video(path: Path, actor: Actor, message: Message, disclosure: Disclosur
         info = c2pa.C2paSignerInfo(key.algorithm.lower().encode(), key.certificates_pem, key.private_pem, None)
         with (
             c2pa.Signer.from_info(info) as signer,
-            c2pa.Builder(_manifest(path, actor, message, disclosure)) as builder,
+            c2pa.Builder(_manifest(path, origins)) as builder,
         ):
             builder.sign_file(path, partial, signer)
         os.replace(partial, path)
@@ -87,40 +120,30 @@ def read_credentials(path: Path) -> Credentials | None:
         if isinstance(error, (c2pa.C2paError.ManifestNotFound, c2pa.C2paError.NotSupported)):
             return None
         return Credentials(
-            state="invalid", problems=(str(error),), signer="", generator="", is_generated=False, generation={}
+            state="invalid", problems=(str(error),), signer="", generator="", is_generated=False, origins=()
         )
     return _parse(report)
 
 
-def _manifest(path: Path, actor: Actor, message: Message, disclosure: DisclosureSettings) -> dict[str, Any]:
-    """Give the manifest's definition. The consent goes in without its statement, whose hash stands for it."""
+def _manifest(path: Path, origins: Sequence[Origin]) -> dict[str, Any]:
     try:
         version = metadata.version("reenact")
     except metadata.PackageNotFoundError:
         version = "unknown"
     program = {"name": "Reenact", "version": version}
-    consent = {name: value for name, value in actor.consent.to_json().items() if name != "statement"}
-    generation = {
-        "actor": actor.name,
-        "actor_title": actor.title,
-        "actor_sha256": actor.fingerprint,
-        "consent": consent,
-        "mark": str(message),
-        "label": disclosure.words if disclosure.is_shown else None,
-        "label_reason": "" if disclosure.is_shown else disclosure.reason,
-    }
+    shown = ", ".join(dict.fromkeys(repr(origin.actor_title) for origin in origins))
     created = {
         "action": "c2pa.created",
         "digitalSourceType": SOURCE_TYPE,
         "softwareAgent": program,
-        "description": f"Generated by a neural network: the target {actor.title!r}, driven by a person's video.",
+        "description": f"Generated by a neural network: the target {shown}, driven by a person's video.",
     }
     return {
         "claim_generator_info": [program],
         "title": path.name,
         "assertions": [
             {"label": "c2pa.actions.v2", "data": {"actions": [created]}},
-            {"label": GENERATION, "data": generation},
+            *({"label": GENERATION, "data": dataclasses.asdict(origin)} for origin in origins),
         ],
     }
 
@@ -128,12 +151,9 @@ def _manifest(path: Path, actor: Actor, message: Message, disclosure: Disclosure
 def _parse(report: Mapping[str, Any]) -> Credentials:
     """Read what `c2pa.Reader.json` gives; it was checked there, but who wrote it may be anybody."""
     manifest = report.get("manifests", {}).get(report.get("active_manifest"), {})
-    assertions = {item.get("label", ""): item.get("data") or {} for item in manifest.get("assertions", [])}
+    assertions = [(str(item.get("label")), item.get("data") or {}) for item in manifest.get("assertions", [])]
     actions = [
-        action
-        for label, data in assertions.items()
-        if label.startswith("c2pa.actions")
-        for action in data.get("actions", [])
+        action for label, data in assertions if label.startswith("c2pa.actions") for action in data.get("actions", [])
     ]
     failures = (report.get("validation_results") or {}).get("activeManifest", {}).get("failure", [])
     signature = manifest.get("signature_info") or {}
@@ -146,5 +166,6 @@ def _parse(report: Mapping[str, Any]) -> Credentials:
         is_generated=any(
             str(action.get("digitalSourceType", "")).endswith("/trainedAlgorithmicMedia") for action in actions
         ),
-        generation=assertions.get(GENERATION, {}),
+        # Further assertions of one label are numbered: __1, __2.
+        origins=tuple(data for label, data in assertions if label.partition("__")[0] == GENERATION),
     )

@@ -6,7 +6,6 @@ import argparse
 import bisect
 import dataclasses
 import json
-import logging
 import secrets
 import sys
 import time
@@ -22,14 +21,13 @@ from models.options import options
 from models.params import FaceParams
 from reenact.actor import Actor, ActorError
 from reenact.credentials import CredentialsError, sign_video
+from reenact.disclosure_log import note_missing_label
 from reenact.engines.engine import EngineError
 from reenact.label import DisclosureSettings
 from reenact.portrait import Portrait
 from reenact.stamp import Stamp
 from reenact.transfer import GROUP_INDICES, Transfer, TransferSettings
 from reenact.video import VideoError, VideoInfo, VideoWriter, probe, read_video_frames
-
-logger = logging.getLogger(__name__)
 
 MODES = ("head", "face", "dub")
 
@@ -144,7 +142,7 @@ def render(
     disclosure = disclosure or DisclosureSettings()
     stamp = Stamp(secrets.token_hex(16), actor, disclosure)
     if not disclosure.is_shown:
-        logger.warning("%s is rendered without a label: %s", output, disclosure.reason)
+        note_missing_label(stamp.origin)
     began = time.monotonic()
     try:
         with (
@@ -163,7 +161,7 @@ def render(
     finally:
         portrait.close()
     seconds = time.monotonic() - began
-    sign_video(output, actor, stamp.message, disclosure)
+    sign_video(output, [stamp.origin])
     return {
         "output": str(output), "actor": actor.name, "mode": mode, "mark": str(stamp.message),
         "frames": len(motion.params), "frame_rate": round(float(info.frame_rate), 3),

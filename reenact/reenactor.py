@@ -21,6 +21,7 @@ from models.face import FaceModel
 from models.options import check_options, option
 from models.params import FaceParams
 from reenact.actor import Actor
+from reenact.credentials import Origin
 from reenact.label import DisclosureSettings
 from reenact.mark.message import Message
 from reenact.portrait import Portrait
@@ -118,6 +119,11 @@ class Reenactor:
     def tracker_reason(self) -> str:
         """Why it is this tracker; empty before `warm_up()`."""
         return self._choice.reason if self._choice else ""
+
+    @property
+    def origin(self) -> Origin:
+        """What content credentials say of the pictures from here on; the same object until something changes."""
+        return self._stamp.origin
 
     def warm_up(self) -> None:
         """Load everything, compile, and run once on an empty frame. Raises `ActorError` and `EngineError`."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reenact.actor import Actor
+from reenact.credentials import Origin
 from reenact.label import DisclosureSettings, Label
 from reenact.mark.embed import Marker
 from reenact.mark.message import Message
@@ -19,7 +20,10 @@ class Stamp:
     def __init__(self, session: str, actor: Actor, settings: DisclosureSettings | None = None) -> None:
         """Remember who makes the pictures: `session` is the session's name, of which the mark carries a hash."""
         self.message = Message.of(session, actor.fingerprint)
+        self._actor = actor
         self._settings = settings or DisclosureSettings()
+        self.origin = Origin.of(actor, self.message, self._settings)
+        """What content credentials say of the pictures; another object after a change."""
         self._marker: Marker | None = None
         self._label: Label | None = None
         self.stages_ms: dict[str, float] = {"mark": 0.0}
@@ -29,6 +33,7 @@ class Stamp:
         """Label otherwise from the next picture on."""
         if settings != self._settings:
             self._settings, self._label = settings, None
+            self.origin = Origin.of(self._actor, self.message, settings)
 
     def apply(self, image: NDArray[np.uint8], time_s: float) -> None:
         """Label and mark a picture `[H, W, 3]` uint8 RGB shown at `time_s`, in place."""

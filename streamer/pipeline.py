@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from capture.personal import Personal
+from reenact.credentials import Origin
 from streamer.clock import Clock, elapsed_ms
 from streamer.ingest import Ingest
 from streamer.metrics import AGE, Meter
@@ -161,6 +162,8 @@ class Pipeline:
     ) -> None:
         """Join the stages of `session`, called `name` in logs; nothing runs before `connect_source` and a worker."""
         self.session = session
+        self.origins: list[Origin] = []
+        """Where the pictures come from, since the session began: the newest last."""
         self.actor = actor
         self.meter = meter
         self.face = FaceState()

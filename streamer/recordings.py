@@ -28,15 +28,19 @@ JOIN_S = 5.0
 class Recordings:
     """All recordings of a server, in a folder of their own. All methods run on the event loop."""
 
-    def __init__(self, clock: Clock, *, finish: Callable[[Path], None] = lambda _: None) -> None:
-        """See `Recording` for `finish`. The folder is made with the first recording."""
+    def __init__(self, clock: Clock) -> None:
+        """Make the folder with the first recording."""
         self._clock = clock
-        self._finish = finish
         self._folder: Path | None = None
         self._recordings: dict[str, tuple[Recording, str, int]] = {}
 
-    def start(self, kind: str, *, actor: str, meter: Meter) -> tuple[str, Recording]:
-        """Start a recording; return the path under which it will be given out, and itself. Raises `OSError`."""
+    def start(
+        self, kind: str, *, actor: str, meter: Meter, finish: Callable[[Path], None] = lambda _: None
+    ) -> tuple[str, Recording]:
+        """Start a recording; return the path under which it will be given out, and itself. Raises `OSError`.
+
+        See `Recording` for `finish`.
+        """
         self._forget_old()
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="reenact-recordings-"))
@@ -48,7 +52,7 @@ class Recordings:
             kind,
             clock=self._clock,
             on_written=lambda ms: meter.time(RECORD, ms),
-            finish=self._finish,
+            finish=finish,
         )
         self._recordings[key] = (recording, f"reenact-{actor}-{moment}.{kind}", self._clock.monotonic_ns())
         return f"/recordings/{key}", recording

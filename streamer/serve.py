@@ -17,6 +17,7 @@ from typing import Any
 import aiortc
 from aiohttp import web
 
+from reenact.credential_key import own_credential_key
 from reenact.engines.select import ENGINES, refusal
 from reenact.signing import SigningError, key_folder, own_key
 from streamer.access import Right, Tokens
@@ -93,7 +94,9 @@ def run(args: argparse.Namespace) -> int:
         print(f"reenact serve: {problem}", file=sys.stderr)
         return 1
     try:
-        own_key()  # made at the first start: what this machine signs
+        # Made at the first start: what this machine signs consent and videos with.
+        own_key()
+        own_credential_key()
     except SigningError as error:
         print(f"reenact serve: {error}", file=sys.stderr)
         return 1

@@ -6,11 +6,13 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, MutableMapping
+from pathlib import Path
 from typing import Any, Literal
 
 from aiortc import RTCDataChannel
 
 from capture.personal import Personal
+from reenact.credentials import SUFFIXES, sign_video
 from streamer import control
 from streamer.clock import NS_PER_S, Clock
 from streamer.config import MediaConfig
@@ -172,12 +174,27 @@ class Session:
             raise MessageError("already_recording", "A recording is under way: end it first.")
         else:
             try:
-                address, recording = self._recordings.start(kind, actor=self.pipeline.actor, meter=self.meter)
+                address, recording = self._recordings.start(
+                    kind, actor=self.pipeline.actor, meter=self.meter, finish=self._signature()
+                )
             except OSError as error:
                 raise MessageError("recording_failed", f"No recording could be started: {error}") from error
             self._recording = address, recording
             self.pipeline.outlets.add(recording)
         self._tell_recording()
+
+    def _signature(self) -> Callable[[Path], None]:
+        """Give what signs a recording that starts now, with the origins of all its pictures."""
+        origins = self.pipeline.origins
+        first = max(0, len(origins) - 1)
+
+        def sign(path: Path) -> None:
+            if path.suffix in SUFFIXES:
+                sign_video(path, origins[first:])
+            else:
+                self._log.info("a %s file holds no content credentials; the pictures carry the mark", path.suffix[1:])
+
+        return sign
 
     def _tell_recording(self) -> None:
         """Say how the recording stands; forget it once it is complete."""

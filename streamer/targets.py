@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capture.personal import Personal
+from reenact.credentials import Origin
 from reenact.mark.message import Message
 from streamer.errors import ServiceError
 
@@ -47,6 +48,8 @@ class Reenactor(Protocol):
     def tracker_reason(self) -> str: ...  # noqa: D102
 
     def warm_up(self) -> None: ...  # noqa: D102
+    @property
+    def origin(self) -> Origin: ...  # noqa: D102
     def begin(self, session: str) -> Message: ...  # noqa: D102
     def process(self, image: NDArray[np.uint8], time_s: float) -> Reenacted: ...  # noqa: D102
     def learn(self) -> None: ...  # noqa: D102

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from typing import Literal
 
+from reenact.disclosure_log import note_missing_label
 from reenact.engines.engine import EngineError
 from streamer import control
 from streamer.clock import Clock, elapsed_ms
@@ -287,6 +288,10 @@ class InferenceWorker:
         result = reenactor.process(image, frame.time_s)
         if self._is_abandoned:
             return
+        if not pipeline.origins or pipeline.origins[-1] is not reenactor.origin:
+            pipeline.origins.append(reenactor.origin)
+            if reenactor.origin.label is None:
+                note_missing_label(reenactor.origin)
         picture = to_picture(result.image, frame.pts, frame.time_base)
         pipeline.publish(
             TargetFrame(

@@ -10,6 +10,7 @@ import pytest
 from aiohttp import ClientSession
 from aiohttp.test_utils import TestServer
 
+from reenact.credentials import read_credentials
 from streamer.app import create_app
 from streamer.config import Config
 from tests.e2e.peers import NumberedCamera, Page, connected, read_number
@@ -41,6 +42,15 @@ async def test_a_recording_has_every_frame_and_is_downloaded_once_it_is_complete
                 assert response.content_type == f"video/{kind}"
                 data = await response.read()
             assert len(data) == last["bytes"]
+            path = tmp_path / f"downloaded.{kind}"
+            path.write_bytes(data)
+            credentials = read_credentials(path)
+            if kind == "webm":
+                assert credentials is None  # the format holds none
+            else:
+                assert credentials is not None
+                assert (credentials.state, credentials.is_generated) == ("trusted", True)
+                assert [origin["actor"] for origin in credentials.origins] == ["milo"]
             with av.open(io.BytesIO(data), "r") as container:
                 numbers = [read_number(frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
             assert len(numbers) == last["frames"]

@@ -11,7 +11,7 @@ import pytest
 
 from reenact.actor import Actor
 from reenact.credential_key import own_credential_key
-from reenact.credentials import GENERATION, CredentialsError, read_credentials, sign_video
+from reenact.credentials import GENERATION, CredentialsError, Origin, read_credentials, sign_video
 from reenact.label import DisclosureSettings
 from reenact.mark.message import Message
 from reenact.video import VideoInfo, VideoWriter, read_video_frames
@@ -44,12 +44,12 @@ def video(tmp_path: Path) -> Path:
 def test_a_signed_video_says_how_it_was_made(actor: Actor, video: Path) -> None:
     before = len(list(read_video_frames(video)))
     assert read_credentials(video) is None
-    sign_video(video, actor, MESSAGE, DisclosureSettings())
+    sign_video(video, [Origin.of(actor, MESSAGE, DisclosureSettings())])
     credentials = read_credentials(video)
     assert credentials is not None
     assert (credentials.state, credentials.problems, credentials.is_generated) == ("trusted", (), True)
     assert credentials.generator.startswith("Reenact ")
-    generation = credentials.generation
+    (generation,) = credentials.origins
     assert generation["actor"] == "tiny"
     assert generation["actor_sha256"] == actor.fingerprint
     assert generation["mark"] == "aabbccdd-112233"
@@ -60,18 +60,19 @@ def test_a_signed_video_says_how_it_was_made(actor: Actor, video: Path) -> None:
     assert [path.name for path in video.parent.iterdir() if path.name.startswith(".")] == []
 
 
-def test_a_label_left_out_is_signed_with_its_reason(actor: Actor, video: Path) -> None:
-    sign_video(video, actor, MESSAGE, DisclosureSettings(reason="a film with its own credits", is_shown=False))
+def test_every_origin_is_signed_and_a_label_left_out_with_its_reason(actor: Actor, video: Path) -> None:
+    unlabelled = DisclosureSettings(reason="a film with its own credits", is_shown=False)
+    sign_video(video, [Origin.of(actor, MESSAGE, DisclosureSettings()), Origin.of(actor, MESSAGE, unlabelled)])
     credentials = read_credentials(video)
     assert credentials is not None
-    assert (credentials.generation["label"], credentials.generation["label_reason"]) == (
-        None, "a film with its own credits",
-    )  # fmt: skip
+    assert [(origin["label"], origin["label_reason"]) for origin in credentials.origins] == [
+        ("AI-generated", ""), (None, "a film with its own credits"),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
 def test_a_changed_video_is_invalid(actor: Actor, video: Path, share: float) -> None:
-    sign_video(video, actor, MESSAGE, DisclosureSettings())
+    sign_video(video, [Origin.of(actor, MESSAGE, DisclosureSettings())])
     data = bytearray(video.read_bytes())
     data[int(share * len(data))] ^= 0x10
     video.write_bytes(data)
@@ -82,7 +83,7 @@ def test_a_changed_video_is_invalid(actor: Actor, video: Path, share: float) -> 
 
 
 def test_changed_words_are_invalid(actor: Actor, video: Path) -> None:
-    sign_video(video, actor, MESSAGE, DisclosureSettings())
+    sign_video(video, [Origin.of(actor, MESSAGE, DisclosureSettings())])
     data = video.read_bytes()
     assert data.count(b"aabbccdd-112233") == 1
     video.write_bytes(data.replace(b"aabbccdd-112233", b"99999999-112233"))
@@ -94,7 +95,7 @@ def test_changed_words_are_invalid(actor: Actor, video: Path) -> None:
 def test_another_machine_sees_that_it_is_unchanged_but_not_whose(
     actor: Actor, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sign_video(video, actor, MESSAGE, DisclosureSettings())
+    sign_video(video, [Origin.of(actor, MESSAGE, DisclosureSettings())])
     monkeypatch.setenv("REENACT_DATA", str(tmp_path / "elsewhere"))
     for _ in ("without a key", "with another key"):
         credentials = read_credentials(video)
@@ -104,7 +105,7 @@ def test_another_machine_sees_that_it_is_unchanged_but_not_whose(
 
 
 def test_another_process_reads_it_with_the_library_alone(actor: Actor, video: Path) -> None:
-    sign_video(video, actor, MESSAGE, DisclosureSettings())
+    sign_video(video, [Origin.of(actor, MESSAGE, DisclosureSettings())])
     script = "import c2pa, sys\nwith c2pa.Reader(sys.argv[1]) as reader: print(reader.json())"
     result = subprocess.run([sys.executable, "-c", script, str(video)], capture_output=True, check=True)
     report = json.loads(result.stdout)
@@ -117,11 +118,11 @@ def test_what_cannot_be_signed_is_said_and_left_alone(actor: Actor, tmp_path: Pa
     webm = tmp_path / "x.webm"
     webm.write_bytes(b"anything")
     with pytest.raises(CredentialsError, match=r"fit into \.mp4, \.m4v, \.mov, \.avi files"):
-        sign_video(webm, actor, MESSAGE, DisclosureSettings())
+        sign_video(webm, [Origin.of(actor, MESSAGE, DisclosureSettings())])
     broken = tmp_path / "x.mp4"
     broken.write_bytes(b"no video")
     with pytest.raises(CredentialsError, match="could not be signed"):
-        sign_video(broken, actor, MESSAGE, DisclosureSettings())
+        sign_video(broken, [Origin.of(actor, MESSAGE, DisclosureSettings())])
     assert broken.read_bytes() == b"no video"
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["x.mp4", "x.webm"]
 

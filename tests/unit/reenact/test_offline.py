@@ -54,7 +54,7 @@ def test_a_video_becomes_a_video(actor: Actor, tmp_path: Path, capsys: pytest.Ca
     assert frames[0].image.shape == (128, 128, 3)
     credentials = read_credentials(output)
     assert credentials is not None
-    assert (credentials.state, credentials.generation["mark"]) == ("trusted", report["mark"])
+    assert (credentials.state, credentials.origins[0]["mark"]) == ("trusted", report["mark"])
 
 
 def test_a_video_without_a_face_is_refused_and_nothing_is_written(

@@ -44,6 +44,7 @@ def test_the_label_changes_while_it_runs(actor: Actor) -> None:
     assert corner() == 0
     stamp.change(DisclosureSettings(reason="a test of this", is_shown=False))
     assert corner() == 0
+    assert (stamp.origin.label, stamp.origin.label_reason) == (None, "a test of this")
     stamp.change(DisclosureSettings())
     assert corner() > 20
 

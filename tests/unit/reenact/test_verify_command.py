@@ -9,7 +9,7 @@ import pytest
 
 from reenact import verify_command
 from reenact.actor import Actor
-from reenact.credentials import sign_video
+from reenact.credentials import Origin, sign_video
 from reenact.label import DisclosureSettings
 from reenact.mark.message import Message
 from reenact.video import VideoInfo, VideoWriter
@@ -56,14 +56,14 @@ def test_credentials_are_told_beside_the_mark(
     monkeypatch.setenv("REENACT_DATA", str(tmp_path / "data"))
     message = Message.of("some session", actor.fingerprint)
     video = write(tmp_path / "made.mp4", None)  # credentials are there even where the mark is not
-    sign_video(video, actor, message, DisclosureSettings())
+    sign_video(video, [Origin.of(actor, message, DisclosureSettings())])
     assert run(str(video), "--json") == 0
     out = capsys.readouterr().out.splitlines()
     assert out[1].startswith(
         "content credentials: unchanged since signed by this machine (Reenact content credentials)"
     )
     assert f"actor tiny, mark {message}; consent of" in out[2]
-    assert json.loads(out[-1])["credentials"]["generation"]["actor"] == "tiny"
+    assert json.loads(out[-1])["credentials"]["origins"][0]["actor"] == "tiny"
     data = bytearray(video.read_bytes())
     data[-2000] ^= 1
     video.write_bytes(data)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from capture.personal import Personal
 from models.options import check_options, option
+from reenact.credentials import Origin
 from reenact.mark.message import Message
 from streamer.errors import ServiceError
 from streamer.targets import ActorCard, unknown_actor
@@ -105,6 +106,15 @@ class FakeReenactor:
         self.on_fall_back: Callable[[], object] = lambda: None
         self.is_calibrating = False
         self.known: Personal | None = None
+        self.origin = Origin(
+            actor=actor,
+            actor_title=actor.title(),
+            actor_sha256="abcdef" + "0" * 58,
+            consent={"person": "nobody", "purpose": "tests", "until": None},
+            mark="12345678-abcdef",
+            label="AI-generated",
+            label_reason="",
+        )
 
     def _note(self, name: str, value: Any = None) -> None:
         self.calls.append((name, value))

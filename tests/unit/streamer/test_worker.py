@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 import queue
 import threading
@@ -423,4 +424,23 @@ def test_another_tracker_is_announced_and_one_that_fails_is_refused(rig: Rig) ->
     pipeline.orders.apply("bad")
     rig.turn(pipeline)
     assert listener.next() == ("refused", ("setting_refused", "The setting could not be applied: damaged weights"))
+    pipeline.close()
+
+
+def test_origins_follow_the_actor_and_a_missing_label_is_noted(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    noted: list[str] = []
+    monkeypatch.setattr("streamer.worker.note_missing_label", lambda origin: noted.append(origin.label_reason))
+    pipeline, listener = rig.pipeline()
+    rig.workers.serve(pipeline)
+    listener.next()
+    for _ in range(3):
+        rig.turn(pipeline)
+    assert [origin.actor for origin in pipeline.origins] == ["milo"]
+    assert noted == []
+    (reenactor,) = rig.targets.opened
+    reenactor.origin = dataclasses.replace(reenactor.origin, label=None, label_reason="a stage play")
+    rig.turn(pipeline)
+    rig.turn(pipeline)
+    assert [origin.label for origin in pipeline.origins] == ["AI-generated", None]
+    assert noted == ["a stage play"]
     pipeline.close()
