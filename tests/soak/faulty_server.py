@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+import time
 from typing import Any
 
 from reenact.engines.openvino_engine import OpenVinoEngine
@@ -11,22 +12,40 @@ from reenact.engines.torch_engine import TorchEngine
 from reenact.reenactor import Reenactor
 from streamer.cli import main
 
-FAILURE = 1 / 900
-"""Chance that a generated frame is the first of a few at which the engine fails."""
+FAILURE_S = 25.0
+"""Mean time between failures of the engine."""
 FAILURES = 4
-"""How many those are: enough for the next engine to take over."""
-END = 1 / 900
-"""Chance that a frame ends the thread, as nothing in Python should: about every half minute at 30 fps."""
+"""Frames at which it fails then: enough for the next engine to take over."""
+END_S = 35.0
+"""Mean time between frames that end their thread, as nothing in Python should."""
 
 
-def make_faulty(engine: Any) -> None:
+class Chance:
+    """Something that comes true now and then, whatever the frame rate."""
+
+    def __init__(self, mean_s: float) -> None:
+        self._mean_s = mean_s
+        self._next_s = self._draw()
+
+    def _draw(self) -> float:
+        return time.monotonic() + random.expovariate(1 / self._mean_s)
+
+    def comes(self) -> bool:
+        """Say whether it is time; once each time."""
+        if time.monotonic() < self._next_s:
+            return False
+        self._next_s = self._draw()
+        return True
+
+
+def make_faulty(engine: Any, chance: Chance) -> None:
     """Let an engine fail by chance."""
     generate = engine.generate
     left = 0
 
     def faulty(self: Any, *arguments: Any) -> Any:
         nonlocal left
-        if left == 0 and random.random() < FAILURE:
+        if chance.comes():
             left = FAILURES
         if left > 0:
             left -= 1
@@ -36,12 +55,12 @@ def make_faulty(engine: Any) -> None:
     engine.generate = faulty
 
 
-def make_deadly(reenactor: Any) -> None:
+def make_deadly(reenactor: Any, chance: Chance) -> None:
     """Let a reenactor end its thread by chance."""
     process = reenactor.process
 
     def deadly(self: Any, image: Any, time_s: float) -> Any:
-        if random.random() < END:
+        if chance.comes():
             raise SystemExit("a soak test ends this thread")
         return process(self, image, time_s)
 
@@ -49,8 +68,7 @@ def make_deadly(reenactor: Any) -> None:
 
 
 if __name__ == "__main__":
-    random.seed(2018)
     for made in (OpenVinoEngine, TorchEngine):
-        make_faulty(made)
-    make_deadly(Reenactor)
+        make_faulty(made, Chance(FAILURE_S))
+    make_deadly(Reenactor, Chance(END_S))
     sys.exit(main())
