@@ -74,12 +74,17 @@ def measure_ranges(network: Any, crops: Sequence[Image]) -> Ranges:  # noqa: ANN
 
     probe = network.clone()
     layers = _layers(probe)
-    probe.add_outputs([layer.input(0).get_source_output() for layer in layers.values()])
+    # Layers that read the same values share one output.
+    sources = {name: layer.input(0).get_source_output() for name, layer in layers.items()}
+    keys = {name: (source.get_node().get_friendly_name(), source.get_index()) for name, source in sources.items()}
+    wanted = {keys[name]: source for name, source in sources.items()}
+    probe.add_outputs(list(wanted.values()))
     compiled = openvino.Core().compile_model(probe, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     ranges: Ranges = {}
     for crop in crops:
-        results = list(compiled(crop[None]).values())[1:]
-        for name, values in zip(layers, results, strict=True):
+        results = dict(zip(wanted, list(compiled(crop[None]).values())[1:], strict=True))
+        for name in layers:
+            values = results[keys[name]]
             low, high = ranges.get(name, (0.0, 0.0))
             seen = np.percentile(values, (100.0 - COVERED, COVERED))
             ranges[name] = (min(low, float(seen[0])), max(high, float(seen[1])))
