@@ -33,7 +33,11 @@ VARIANTS: dict[str, dict[str, int | tuple[str, ...]]] = {
 def ablate(
     source: Path, output: Path, *, steps: int, resolution: int, device: str, seed: int
 ) -> dict[str, dict[str, float]]:
-    """Train and judge every variant, skipping those already in `output/ablation.json`; gives the table."""
+    """Train and judge every variant in a folder of this budget's own; those that are done there are not done again.
+
+    Gives the table that is also written to `ablation.json`: for each variant its measures by name.
+    """
+    output = output / f"{steps}-steps-{resolution}-pixels-seed-{seed}"
     output.mkdir(parents=True, exist_ok=True)
     table_path = output / "ablation.json"
     table: dict[str, dict[str, float]] = json.loads(table_path.read_text()) if table_path.exists() else {}
