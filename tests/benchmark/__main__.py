@@ -29,6 +29,7 @@ from tests.benchmark.measurements import (
     read_clip,
 )
 from tests.benchmark.paired import Row, table
+from tests.benchmark.provenance import measure_provenance
 from tests.benchmark.regression import measure_regression
 from tests.clips import clip_path
 from tests.conftest import find_chromium
@@ -96,6 +97,11 @@ def main() -> int:
         )
         run("codecs", lambda: measure_codecs(frames, actor.resolution, effort))
     run("the door", lambda: [measure_door(rounds=effort.rounds, calls=effort.calls)])
+    for size in (256, 512):
+        run(
+            f"provenance at {size}",
+            lambda size=size: measure_provenance(size, rounds=effort.rounds, calls=effort.calls),  # type: ignore[misc]
+        )
     for size in effort.sizes:
         run(f"generation at {size}", lambda size=size: [measure_generation(actor, size, effort)])  # type: ignore[misc]
     for size in effort.sizes:
