@@ -5,6 +5,7 @@ track -> transfer -> render -> window -> generate -> mark, in this order, on one
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from dataclasses import dataclass, field
@@ -22,11 +23,14 @@ from models.options import check_options, option
 from models.params import FaceParams
 from reenact.actor import Actor
 from reenact.credentials import Origin
+from reenact.engines.engine import EngineError
 from reenact.label import DisclosureSettings
 from reenact.mark.message import Message
 from reenact.portrait import Portrait
 from reenact.stamp import Stamp
 from reenact.transfer import Transfer, TransferSettings
+
+logger = logging.getLogger(__name__)
 
 Image = NDArray[np.uint8]
 
@@ -134,8 +138,19 @@ class Reenactor:
             self.actor, engine=self._engine, precision=self._precision, threads=self._threads, model=model
         )
         self._tracker, self._choice = make_tracker(self._settings.tracker, self._settings.smoothing, model=model)
-        self.process(np.zeros((self.resolution, self.resolution, 3), np.uint8), 0.0)
+        self._try()
         self.reset()
+
+    def _try(self) -> None:
+        """Run once on an empty frame; an engine that fails at it gives way to the next. Raises `EngineError`."""
+        while True:
+            try:
+                self.process(np.zeros((self.resolution, self.resolution, 3), np.uint8), 0.0)
+            except EngineError as error:
+                logger.warning("the engine fails at its first frame, the next one takes over: %s", error)
+                self.fall_back()
+            else:
+                return
 
     def begin(self, session: str) -> Message:
         """Mark every picture from here on as made in `session`; gives what the mark says."""

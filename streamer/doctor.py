@@ -239,6 +239,10 @@ def check_engines(actor: str) -> Iterator[Finding]:
                 continue
             (step_ms,) = time_engines([engine], generator.config)
             engine.close()
+            if step_ms == float("inf"):
+                text = "it fails at its first frames; the log says why"
+                yield Finding(section="engines", name=f"{name} {precision}", is_ok=False, text=text)
+                continue
             has_any = True
             text = f"{step_ms:.1f} ms a frame at {generator.config.resolution} x {generator.config.resolution}"
             yield Finding(section="engines", name=f"{name} {precision}", is_ok=True, text=text)

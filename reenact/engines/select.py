@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.generator import CONDITIONING_CHANNELS, GeneratorConfig, SpaceTimeGenerator
 from reenact.engines.engine import Engine, EngineError
@@ -126,6 +127,8 @@ def _make_fastest(generator: SpaceTimeGenerator, precision: str, threads: int) -
         raise EngineError("No engine works here: " + "; ".join(notes))
     steps_ms = time_engines(engines, generator.config)
     notes = [f"{e.name} {e.precision} {ms:.1f} ms" for e, ms in zip(engines, steps_ms, strict=True)] + notes
+    if min(steps_ms) == float("inf"):
+        raise EngineError("No engine works here: every one failed at its trial.")
     engine = engines[int(np.argmin(steps_ms))]
     for other in engines:
         if other is not engine:
@@ -140,20 +143,31 @@ def time_engines(engines: Sequence[Engine], config: GeneratorConfig) -> list[flo
     """Give the shortest of a few steps of each warm engine, milliseconds.
 
     They take turns, so that a busy moment of the machine falls on all of them; and the shortest step is the one that
-    other work disturbed least.
+    other work disturbed least. Infinity for one that fails.
     """
     conditioning = np.zeros((CONDITIONING_CHANNELS, config.resolution, config.resolution), np.float32)
-    for engine in engines:
-        engine.generate(conditioning, Step.RESTART)
     shortest_s = [float("inf")] * len(engines)
+    failed = {index for index, engine in enumerate(engines) if _step_s(engine, conditioning, Step.RESTART) is None}
     spent_s = 0.0
     for turn in range(TRIAL_STEPS):
         if turn >= 2 and spent_s > TRIAL_S * len(engines):
             break
         for index, engine in enumerate(engines):
-            began = time.perf_counter()
-            engine.generate(conditioning, Step.APPEND)
-            elapsed_s = time.perf_counter() - began
+            elapsed_s = None if index in failed else _step_s(engine, conditioning, Step.APPEND)
+            if elapsed_s is None:
+                failed.add(index)
+                continue
             spent_s += elapsed_s
             shortest_s[index] = min(shortest_s[index], elapsed_s)
-    return [1000.0 * seconds for seconds in shortest_s]
+    return [float("inf") if index in failed else 1000.0 * seconds for index, seconds in enumerate(shortest_s)]
+
+
+def _step_s(engine: Engine, conditioning: NDArray[np.float32], step: Step) -> float | None:
+    """Give the time of one step, seconds; None where the engine fails at it."""
+    began = time.perf_counter()
+    try:
+        engine.generate(conditioning, step)
+    except Exception:  # The edge of an engine: each fails in words of its own.
+        logger.exception("engine %s %s failed at its trial", engine.name, engine.precision)
+        return None
+    return time.perf_counter() - began

@@ -402,7 +402,7 @@ from streamer.config import Config, ServerConfig
 from streamer.serve import serve
 from tests.unit.streamer.fakes import FakeSettings, FakeTargets
 
-config = Config(server=ServerConfig(port=0), settings=FakeSettings())
+config = Config(server=ServerConfig(port=0, drain_s=0.5), settings=FakeSettings())
 sys.exit(0 if asyncio.run(serve(config, FakeTargets())) else 1)
 """
 
@@ -424,6 +424,8 @@ async def test_a_signal_ends_the_process_cleanly_while_a_source_is_live(number: 
         assert time.monotonic() - start < 3
         await page.until(lambda: bool(page.told("bye")))
         assert page.told("bye")[0]["reason"] == "shutdown"
+        warned = [message["code"] for message in page.told("error")]
+        assert warned == (["draining"] if number == signal.SIGTERM else [])
     assert process.returncode == 0
     assert errors == b""
 

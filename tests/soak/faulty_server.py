@@ -23,6 +23,8 @@ END_S = 35.0
 class Chance:
     """Something that comes true now and then, whatever the frame rate."""
 
+    is_on = False
+
     def __init__(self, mean_s: float) -> None:
         self._mean_s = mean_s
         self._next_s = self._draw()
@@ -31,7 +33,9 @@ class Chance:
         return time.monotonic() + random.expovariate(1 / self._mean_s)
 
     def comes(self) -> bool:
-        """Say whether it is time; once each time."""
+        """Say whether it is time, once each time; never before the first session, when engines are on trial."""
+        if not Chance.is_on:
+            self._next_s = self._draw()
         if time.monotonic() < self._next_s:
             return False
         self._next_s = self._draw()
@@ -64,7 +68,13 @@ def make_deadly(reenactor: Any, chance: Chance) -> None:
             raise SystemExit("a soak test ends this thread")
         return process(self, image, time_s)
 
-    reenactor.process = deadly
+    begin = reenactor.begin
+
+    def begun(self: Any, session: str) -> Any:
+        Chance.is_on = True
+        return begin(self, session)
+
+    reenactor.process, reenactor.begin = deadly, begun
 
 
 if __name__ == "__main__":

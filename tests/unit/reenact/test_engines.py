@@ -242,3 +242,20 @@ def test_a_portrait_goes_on_with_the_next_engine_when_one_fails(
     with pytest.raises(EngineError, match="No engine is left: openvino fp32 failed .*; torch fp32 failed"):
         portrait.fall_back()
     portrait.close()
+
+
+def test_an_engine_that_fails_at_its_trial_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("no such instruction")
+
+    generator = make_generator(window=3)
+    monkeypatch.setattr(select, "_fastest", {})
+    monkeypatch.setattr(select, "AUTO", (("openvino", "fp32"), ("torch", "fp32")))
+    monkeypatch.setattr(OpenVinoEngine, "generate", fail)
+    selection = make_engine(generator)
+    assert selection.engine.name == "torch"
+    selection.engine.close()
+    monkeypatch.setattr(select, "_fastest", {})
+    monkeypatch.setattr(TorchEngine, "generate", fail)
+    with pytest.raises(EngineError, match="every one failed at its trial"):
+        make_engine(generator)
