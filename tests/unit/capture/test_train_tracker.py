@@ -112,7 +112,7 @@ def test_the_solver_learns_from_faces_dealt_anew(model: FaceModel, painted: Arra
     for _ in range(40):
         cost = recombination(formation, regressor, truth)
         optimizer.zero_grad()
-        cost.backward()  # type: ignore[no-untyped-call]
+        cost.backward()
         optimizer.step()
         costs.append(float(cost.detach()))
     assert sum(costs[-5:]) < 0.8 * sum(costs[:5])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from models.face import FaceModel
 from models.params import EXPRESSION_INDEX, EXPRESSION_SIZE, IDENTITY_SIZE
@@ -20,7 +21,7 @@ def teeth(model: FaceModel) -> Teeth:
     return Teeth(model)
 
 
-def expression(**named: float) -> np.ndarray:
+def expression(**named: float) -> NDArray[np.float32]:
     weights = np.zeros(EXPRESSION_SIZE, np.float32)
     for name, value in named.items():
         weights[EXPRESSION_INDEX[name]] = value

@@ -68,7 +68,7 @@ def test_rotation_is_relative_in_the_frame_of_the_head_at_rest() -> None:
 
 def test_who_faces_the_camera_from_the_side_has_the_target_face_it() -> None:
     target, place = make_target(), np.array([0.08, -0.05, -0.6], np.float32)
-    result = transferred(moved(translation=place, rotation=rotation_angles(ray_rotation(place))))
+    result = transferred(moved(translation=place, rotation=rotation_angles(ray_rotation(place).astype(np.float32))))
 
     def seen(params: FaceParams) -> NDArray[Any]:
         return ray_rotation(params.translation).T @ rotation_matrix(params.rotation)

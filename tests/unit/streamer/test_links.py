@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from streamer import lan
@@ -12,9 +13,9 @@ from streamer.lan import lan_addresses, lan_url, qr_svg, qr_terminal
 from tests.unit.streamer.fakes import FakeSettings, FakeTargets
 
 
-async def client_of(server: ServerConfig) -> TestClient:
+async def client_of(server: ServerConfig) -> TestClient[web.Request, web.Application]:
     app = create_app(Config(server=server, settings=FakeSettings()), targets=FakeTargets(), is_preparing=False)
-    client: TestClient = TestClient(TestServer(app))
+    client = TestClient(TestServer(app))
     await client.start_server()
     return client
 
@@ -57,7 +58,7 @@ async def test_beyond_it_a_source_hands_on_what_it_may_itself(monkeypatch: pytes
     monkeypatch.setattr(lan, "lan_addresses", lambda: ["192.0.2.7"])
     client = await client_of(ServerConfig(host="0.0.0.0", https=True))
     try:
-        tokens = client.app[TOKENS]  # type: ignore[union-attr]
+        tokens = client.app[TOKENS]
         (_, viewer), (_, source) = tokens.make(Right.VIEWER), tokens.make(Right.SOURCE)
         response = await client.post("/api/links", json={"right": "viewer"})
         assert response.status == 401
