@@ -23,6 +23,10 @@ NASTY_TEXT = (
 )  # fmt: skip
 
 
+REMEMBERED_KIB = 16
+"""What hypothesis keeps of one input."""
+
+
 def inputs(default: int) -> Callable[[Any], Any]:
     """Give a test `default` inputs in the suite, and what `make fuzz` says there."""
     return settings(max_examples=COUNT or default)
@@ -124,7 +128,11 @@ def resident_kib() -> int:
 
 @contextmanager
 def nothing_leaks(*, max_growth_mib: float = 48.0) -> Iterator[None]:
-    """Fail if file handles or memory are left behind; memory only beyond what an allocator keeps for itself."""
+    """Fail if file handles or memory are left behind.
+
+    Memory only beyond what an allocator keeps for itself, and hypothesis, which remembers every input it has drawn.
+    """
+    max_growth_mib += COUNT * REMEMBERED_KIB / 1024
     gc.collect()
     handles, memory = set(os.listdir("/proc/self/fd")), resident_kib()
     yield
