@@ -28,7 +28,7 @@ SPREAD_PX = 5.0
 """Standard deviation of the spot that a landmark's map should show."""
 ROUND_PX = 1.0
 """Errors below which squares are compared."""
-PX_SAY = 0.3
+PX_SAY = 2.0
 """Weight of a pixel of error beside the cross entropy of the maps."""
 
 

@@ -89,9 +89,13 @@ def complaints_of(page: Page) -> list[str]:
 def test_a_source_and_a_viewer_follow_their_links_and_one_is_taken_back(
     server: Server, people: list[BrowserContext]
 ) -> None:
+    # A page of its own: the console tells of its 401 whenever it likes.
+    stranger = people[0].new_page()
+    stranger.goto(f"http://127.0.0.1:{server.port}/")
+    assert "This server asks for a token: open the link that it printed." in stranger.inner_text("main")
+    stranger.close()
+
     source, viewer = (person.new_page() for person in people)
-    source.goto(f"http://127.0.0.1:{server.port}/")
-    assert "This server asks for a token: open the link that it printed." in source.inner_text("main")
 
     complaints = complaints_of(source)
     token, link = server.link(Right.SOURCE)
