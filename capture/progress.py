@@ -1,15 +1,27 @@
-"""Progress with time left: a bar where someone watches a terminal, a line now and then elsewhere."""
+"""Progress with time left: a bar where someone watches a terminal, a line now and then elsewhere.
+
+A program that runs a long command names a file in `$REENACT_PROGRESS`; there it finds, as one JSON object and always
+whole, what the bar says: `label`, `done`, `total` (0: unknown), `left_s` (null: unknown) and `note`.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Self, TextIO
 
 BAR_WIDTH = 30
 TERMINAL_INTERVAL_S = 0.1
 LOG_INTERVAL_S = 15.0
+FILE_INTERVAL_S = 1.0
+FILE_VARIABLE = "REENACT_PROGRESS"
+LONGEST_STEP_S = 60.0
+"""A step that took longer was stopped meanwhile: that is no working time, from which the time left is told."""
 
 
 class Progress:
@@ -33,11 +45,16 @@ class Progress:
         self._done = self._resumed_at = done
         self._stream = sys.stderr if stream is None else stream
         self._clock = clock
-        self._start = self._last = clock()
+        self._start = self._last = self._stepped = clock()
+        self._worked_s = 0.0
+        named = os.environ.get(FILE_VARIABLE)
+        self._file = Path(named) if named else None
+        self._filed = -FILE_INTERVAL_S
         self._is_terminal = self._stream.isatty()
         self._note = ""
 
     def __enter__(self) -> Self:
+        self._report(self._clock())
         self._write()
         return self
 
@@ -48,13 +65,19 @@ class Progress:
         """Count `steps` more; `note` is shown behind the time left (a loss, a rate)."""
         self._done += steps
         self._note = note or self._note
+        now = self._clock()
+        self._worked_s += min(now - self._stepped, LONGEST_STEP_S)
+        self._stepped = now
+        if now - self._filed >= FILE_INTERVAL_S:
+            self._report(now)
         interval = TERMINAL_INTERVAL_S if self._is_terminal else LOG_INTERVAL_S
-        if self._clock() - self._last >= interval:
-            self._last = self._clock()
+        if now - self._last >= interval:
+            self._last = now
             self._write()
 
     def close(self) -> None:
         """Write the last state and end the line."""
+        self._report(self._clock())
         self._write()
         if self._is_terminal:
             self._stream.write("\n")
@@ -76,12 +99,31 @@ class Progress:
         self._stream.flush()
 
     def _time_left(self) -> str:
-        elapsed, steps = self._clock() - self._start, self._done - self._resumed_at
         if self._done >= self._total:
-            return f"took {_duration(elapsed)}"
-        if steps == 0:
-            return "time left unknown"
-        return f"{_duration(elapsed / steps * (self._total - self._done))} left"
+            return f"took {_duration(self._clock() - self._start)}"
+        left_s = self._left_s()
+        return "time left unknown" if left_s is None else f"{_duration(left_s)} left"
+
+    def _left_s(self) -> float | None:
+        steps = self._done - self._resumed_at
+        if self._total <= 0 or steps == 0:
+            return None
+        return self._worked_s / steps * max(self._total - self._done, 0)
+
+    def _report(self, now: float) -> None:
+        """Put the state into the file that the caller of the command reads; whoever cannot be told does not matter."""
+        self._filed = now
+        if self._file is None:
+            return
+        left_s = self._left_s()
+        state = {
+            "label": self._label, "done": self._done, "total": self._total,
+            "left_s": None if left_s is None else round(left_s, 1), "note": self._note,
+        }  # fmt: skip
+        part = self._file.with_name(self._file.name + ".part")
+        with contextlib.suppress(OSError):
+            part.write_text(json.dumps(state))
+            os.replace(part, self._file)
 
 
 def _duration(seconds: float) -> str:

@@ -26,6 +26,7 @@ from reenact.actor import Actor, ActorError, save_actor
 from reenact.appearance import fit_appearance
 from reenact.consent import Consent, add_consent_arguments, consent_of_arguments
 from reenact.dataset import Recording, read_rendering
+from reenact.journal import GRID, Journal
 from reenact.quality import measure
 from reenact.recorded_video import read_video
 from reenact.signing import SigningError, own_key
@@ -132,17 +133,21 @@ def train(trainer: Trainer) -> None:
     """Run until the budget is spent, saving as it goes; `KeyboardInterrupt` saves and passes on."""
     saved_s = trainer.spent_s
     shown = int(1000 * trainer.share)
-    with Progress(1000, "training", done=shown) as progress:
+    with Progress(1000, "training", done=shown) as progress, Journal(trainer.folder, trainer.step) as journal:
         try:
             while trainer.share < 1:
                 trainer.run_step()
                 losses = " ".join(f"{name} {value:.4f}" for name, value in trainer.losses.items())
                 progress.advance(int(1000 * trainer.share) - shown, losses)
+                journal.note(trainer.step, trainer.spent_s / 60, trainer.losses)
                 shown = int(1000 * trainer.share)
                 if trainer.spent_s - saved_s > SAVE_EVERY_S:
                     saved_s = trainer.spent_s
                     trainer.save()
-                    trainer.draw_grid(some_held_out(trainer.data.recording), trainer.folder / "grid.png")
+                    frames = some_held_out(trainer.data.recording)
+                    trainer.draw_grid(frames, trainer.folder / GRID)
+                    journal.score(trainer.step, trainer.spent_s / 60, {"psnr": trainer.psnr(frames)})
+                    journal.show(trainer.step, trainer.folder / GRID)
         finally:
             trainer.save()
 

@@ -26,6 +26,9 @@ from models.training import follow, read_checkpoint, write_checkpoint
 from reenact.conditioning import CHANNELS
 from reenact.training_set import TrainingSet
 
+LONGEST_STEP_S = 20.0
+"""What one step may take of the time budget."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingConfig:
@@ -140,7 +143,8 @@ class Trainer:
         for name, value in losses.items():
             self.losses[name] = 0.98 * self.losses.get(name, float(value.detach())) + 0.02 * float(value.detach())
         self.step += 1
-        self.spent_s += time.monotonic() - began
+        # A process that was stopped meanwhile, for the sake of others, has not spent that time.
+        self.spent_s += min(time.monotonic() - began, LONGEST_STEP_S)
 
     def _generate(self, current: Tensor, reduced: Tensor) -> Tensor:
         batch, length = reduced.shape[:2]
@@ -278,7 +282,9 @@ class Trainer:
         output = self.predict(frames).clamp(0, 1)
         rows = torch.cat([truth, output, ((output - truth).abs() * 4).clamp(0, 1)], 2)
         grid = torch.cat(list(rows), 2).permute(1, 2, 0).numpy()
-        Image.fromarray((grid * 255 + 0.5).astype(np.uint8)).save(path)
+        part = path.with_suffix(".part")
+        Image.fromarray((grid * 255 + 0.5).astype(np.uint8)).save(part, "PNG")
+        part.replace(path)
 
 
 Module = TypeVar("Module", bound=nn.Module)
