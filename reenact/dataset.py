@@ -12,6 +12,7 @@ from PIL import Image
 from models.camera import Camera, rotation_angles
 from models.face import FaceModel
 from models.params import EXPRESSION_NAMES, IDENTITY_SIZE, FaceParams
+from reenact.square import Square
 
 Array = NDArray[np.float32]
 Indices = NDArray[np.int64]
@@ -38,6 +39,8 @@ class Recording:
     """`[N]` picture files, one for each of `pictured`."""
     name: str
     """Where it came from."""
+    square: Square | None = None
+    """Part of the video's frames that the pictures are; None where there is no video."""
 
     @property
     def training(self) -> Indices:

@@ -19,6 +19,7 @@ from models.camera import Camera
 from models.face import FaceModel
 from models.params import FaceParams
 from reenact.dataset import Recording
+from reenact.square import Square
 from reenact.video import probe, read_video_frames
 
 Array = NDArray[np.float32]
@@ -79,6 +80,7 @@ def read_video(path: Path, model: FaceModel, work: Path) -> Recording:
         held_out=usable[int(len(usable) * (1 - HELD_OUT_SHARE)) :],
         pictures=tuple(pictures[int(index)] for index in usable),
         name=path.name,
+        square=Square(left=left, top=top, side=side, frame_width=seen.width, frame_height=seen.height),
     )
 
 

@@ -30,6 +30,7 @@ from reenact.journal import GRID, Journal
 from reenact.quality import measure
 from reenact.recorded_video import read_video
 from reenact.signing import SigningError, own_key
+from reenact.square import KEY as SQUARE
 from reenact.target import Target
 from reenact.trainer import Trainer, TrainingConfig
 from reenact.training_set import TrainingSet
@@ -171,6 +172,7 @@ def package(trainer: Trainer, look: FaceParams, output: Path, *, title: str, con
         "steps": trainer.step,
         "device": str(trainer.device),
         "config": dataclasses.asdict(trainer.config),
+        **({SQUARE: recording.square.to_json()} if recording.square else {}),
     }
     seen = recording.params[: int(recording.training[-1]) + 1]
     count = len(seen.rotation)

@@ -13,13 +13,18 @@ from typing import Self
 import av
 import av.error
 import numpy as np
-from av.audio.resampler import AudioResampler
 from numpy.typing import NDArray
+
+from reenact.sound import Sound
 
 Image = NDArray[np.uint8]
 
-COPIED_AUDIO = frozenset({"aac", "mp3", "ac3", "eac3", "alac"})
-"""Sound that players of MP4 know: copied as it is. Other sound becomes AAC."""
+FORMATS: dict[str, tuple[str, dict[str, str], dict[str, str]]] = {
+    ".mp4": ("mp4", {"movflags": "+faststart"}, {}),
+    ".nut": ("nut", {}, {"bf": "0"}),
+}
+"""Containers that can be written, with FFmpeg's options and x264's. NUT is for what is joined later: its packets keep
+their times, and without frames that look ahead they follow each other in any clock."""
 QUALITY_CRF = 16
 """x264's constant rate factor: generated pictures are soft, and coarser steps would show as bands."""
 
@@ -38,6 +43,8 @@ class VideoInfo:
     """Frames as the file says, 0 where it does not."""
     time_base: Fraction
     """Unit of presentation times, seconds."""
+    start_s: float = 0.0
+    """Time of its first frame, seconds: sound may begin before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +71,8 @@ def probe(path: Path) -> VideoInfo:
             count = stream.frames
             if not count and container.duration:
                 count = round(float(rate) * container.duration / av.time_base)
-            return VideoInfo(Fraction(rate), count, stream.time_base)
+            start = float((stream.start_time or 0) * stream.time_base)
+            return VideoInfo(Fraction(rate), count, stream.time_base, start)
     except (av.error.FFmpegError, OSError) as error:
         raise VideoError(f"{path} cannot be opened as a video ({_reason(error)}).") from None
 
@@ -84,11 +92,8 @@ def read_video_frames(path: Path) -> Iterator[VideoFrame]:
                 # Broken files have frames without a time: they follow the frame before.
                 pts = frame.pts if frame.pts is not None and frame.pts > last else last + 1
                 last = pts
-                image = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
-                if frame.rotation:
-                    image = np.ascontiguousarray(np.rot90(image, frame.rotation // 90))
                 count += 1
-                yield VideoFrame(pts, float(pts * stream.time_base), image)
+                yield VideoFrame(pts, float(pts * stream.time_base), upright(frame))
     except (av.error.FFmpegError, OSError) as error:
         if count == 0:
             raise VideoError(f"{path} cannot be read as a video ({_reason(error)}).") from None
@@ -96,45 +101,60 @@ def read_video_frames(path: Path) -> Iterator[VideoFrame]:
         raise VideoError(f"{path} holds no frame of video.")
 
 
+def upright(frame: av.VideoFrame) -> Image:
+    """Give a decoded frame as `[H, W, 3]` uint8 RGB, turned as its file asks for."""
+    image = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+    return np.ascontiguousarray(np.rot90(image, frame.rotation // 90)) if frame.rotation else image
+
+
 class VideoWriter:
-    """Write an MP4 beside its place, and put it there when it is whole.
+    """Write an MP4, or a NUT, beside its place, and put it there when it is whole.
 
     A context manager: leaving by an exception removes what was written.
     """
 
-    def __init__(self, path: Path, size: int, info: VideoInfo, sound: Path | None = None) -> None:
-        """Take frames of `size` x `size` pixels at the times of `info`, and the sound of the file `sound`.
+    def __init__(self, path: Path, size: int | tuple[int, int], info: VideoInfo, sound: Path | None = None) -> None:
+        """Take frames of `size` (width, height; one number for both) in the units of time of `info`.
+
+        The sound is that of the file `sound`.
 
         Raises `VideoError` where the file cannot be written.
         """
         self._path = path
         self._partial = path.with_name(f".{path.name}.{os.getpid()}.part")
         self._time_base = info.time_base
+        kind, options, coding = FORMATS[path.suffix.lower()]
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._partial.touch()  # FFmpeg opens the file late: whether it may is known here
-            self._container = av.open(str(self._partial), "w", format="mp4", options={"movflags": "+faststart"})
+            self._container = av.open(str(self._partial), "w", format=kind, options=options)
         except (av.error.FFmpegError, OSError) as error:
             raise VideoError(f"{path} cannot be written ({_reason(error)}).") from None
         rate = info.frame_rate.limit_denominator(60000)
         self._stream = self._container.add_stream(
-            "libx264", rate, options={"crf": str(QUALITY_CRF), "preset": "medium"}
+            "libx264", rate, options={"crf": str(QUALITY_CRF), "preset": "medium", **coding}
         )
-        self._stream.width = self._stream.height = size
+        self._stream.width, self._stream.height = (size, size) if isinstance(size, int) else size
         self._stream.pix_fmt = "yuv420p"
         self._stream.codec_context.time_base = info.time_base
         for name, value in (("color_primaries", 1), ("color_trc", 1), ("colorspace", 1), ("color_range", 1)):
             setattr(self._stream.codec_context, name, value)  # BT.709, limited range
-        self._sound = _Sound(self._container, sound) if sound is not None else None
+        self._sound = Sound(self._container, sound) if sound is not None else None
 
     def write(self, image: Image, pts: int) -> None:
-        """Add a picture `[S, S, 3]` uint8 RGB at time `pts`, in units of the source's time base."""
+        """Add a picture `[H, W, 3]` uint8 RGB at time `pts`, in units of the time base.
+
+        Raises `VideoError` where it cannot be written: the disk is full.
+        """
         frame = av.VideoFrame.from_ndarray(image, format="rgb24")
         frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
         frame.pts, frame.time_base = pts, self._time_base
-        if self._sound is not None:
-            self._sound.write_until(float(pts * self._time_base))
-        self._container.mux(self._stream.encode(frame))
+        try:
+            if self._sound is not None:
+                self._sound.write_until(float(pts * self._time_base))
+            self._container.mux(self._stream.encode(frame))
+        except (av.error.FFmpegError, OSError) as error:
+            raise VideoError(f"{self._path} cannot be written ({_reason(error)}).") from None
 
     def __enter__(self) -> Self:
         return self
@@ -147,66 +167,31 @@ class VideoWriter:
                 self._container.mux(self._stream.encode())
                 if self._sound is not None:
                     self._sound.write_until(float("inf"))
+        except (av.error.FFmpegError, OSError) as failure:
+            kind = type(failure)
+            raise VideoError(f"{self._path} cannot be written ({_reason(failure)}).") from None
         finally:
             if self._sound is not None:
                 self._sound.close()
-            self._container.close()
-            if kind is None:
-                os.replace(self._partial, self._path)
-            self._partial.unlink(missing_ok=True)
+            settle(self._container, self._partial, self._path if kind is None else None)
 
 
-class _Sound:
-    """The first sound track of a file, on its way into another."""
+def settle(container: av.container.OutputContainer, partial: Path, path: Path | None) -> None:
+    """Close a half-made file and put it at `path`, whole and on the disk; None, or a failure, removes it.
 
-    def __init__(self, output: av.container.OutputContainer, path: Path) -> None:
-        self._output = output
-        self._input = av.open(str(path))
-        self._packets: Iterator[av.Packet[av.AudioStream]] = iter(())
-        self._next: av.Packet[av.AudioStream] | None = None
-        self._encoder: av.AudioStream | None = None
-        self._resampler: AudioResampler | None = None
-        if not self._input.streams.audio:
-            return
-        source = self._input.streams.audio[0]
-        if source.codec_context.name in COPIED_AUDIO:
-            self._copy: av.AudioStream | None = output.add_stream_from_template(source)
-        else:
-            self._copy = None
-            self._encoder = output.add_stream("aac", source.rate)
-            self._resampler = AudioResampler(format=self._encoder.format, layout=self._encoder.layout, rate=source.rate)
-        self._packets = self._input.demux(source)
-        self._next = next(self._packets, None)
-
-    def write_until(self, time_s: float) -> None:
-        """Write what sounds up to `time_s`."""
-        while self._next is not None:
-            packet = self._next
-            if packet.dts is not None:
-                assert packet.time_base is not None
-                if float(packet.dts * packet.time_base) > time_s:
-                    return
-                self._write(packet)
-            self._next = next(self._packets, None)
-        if time_s == float("inf") and self._encoder is not None and self._resampler is not None:
-            for frame in self._resampler.resample(None):
-                self._output.mux(self._encoder.encode(frame))
-            self._output.mux(self._encoder.encode())
-            self._encoder = None
-
-    def _write(self, packet: av.Packet[av.AudioStream]) -> None:
-        if self._copy is not None:
-            packet.stream = self._copy
-            self._output.mux(packet)
-            return
-        assert self._encoder is not None
-        assert self._resampler is not None
-        for decoded in packet.decode():
-            for frame in self._resampler.resample(decoded):
-                self._output.mux(self._encoder.encode(frame))
-
-    def close(self) -> None:
-        self._input.close()
+    Raises `VideoError` where the rest cannot be written.
+    """
+    try:
+        container.close()
+        if path is not None:
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+    except (av.error.FFmpegError, OSError) as error:
+        if path is not None:
+            raise VideoError(f"{path} cannot be written ({_reason(error)}).") from None
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _reason(error: Exception) -> str:

@@ -11,6 +11,7 @@ import argparse
 import itertools
 import json
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,10 +28,10 @@ from reenact.mark.locate import search
 from reenact.mark.message import NUM_BITS, Message
 from reenact.mark.read import read
 from reenact.mark.video import EXCERPT_S, Planes, reduced
-from reenact.offline import track
+from reenact.motion import track_motion
 from reenact.portrait import Portrait
 from reenact.transfer import Transfer
-from reenact.video import probe, read_video_frames
+from reenact.video import read_video_frames
 from tests.benchmark.mark_attacks import ATTACKS, Attack, Image, Shown, scaled
 from tests.clips import clip_path
 
@@ -57,12 +58,13 @@ class Tally:
 
 def generate(actor: Actor, clip: Path) -> list[Shown]:
     """Reenact a clip: the pictures as the generator makes them, with neither label nor mark."""
-    motion = track(clip, probe(clip), f"tracking {clip.name}")
+    with tempfile.TemporaryDirectory() as scratch:
+        motion = track_motion(clip, Path(scratch))
     transfer, portrait = Transfer(actor.target), Portrait(actor)
     try:
         return [
             (time_s, portrait.show(transfer(params, motion.neutral, motion.camera), time_s))
-            for time_s, params in itertools.islice(zip(motion.time_s, motion.params, strict=True), MAX_FRAMES)
+            for time_s, params in itertools.islice(zip(motion.time_s, motion.faces, strict=True), MAX_FRAMES)
         ]
     finally:
         portrait.close()
