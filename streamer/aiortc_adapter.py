@@ -14,6 +14,7 @@ from aiortc.rtcrtpparameters import RTCRtpHeaderExtensionParameters, RTCRtpParam
 from aiortc.rtp import (
     HeaderExtensions,
     HeaderExtensionsMap,
+    RtcpSrPacket,
     RtpPacket,
     pack_header_extensions,
     unpack_header_extensions,
@@ -48,7 +49,11 @@ def check_internals() -> list[str]:
     if aiortc.__version__ != PINNED_VERSION:
         problems.append(f"aiortc is {aiortc.__version__}, the adapter was written for {PINNED_VERSION}")
     receiver = inspect.getsource(RTCRtpReceiver)
-    for fragment in ("pli_flag, encoded_frame = self.__jitter_buffer.add(packet)", "packet._data = depayload("):
+    for fragment in (
+        "pli_flag, encoded_frame = self.__jitter_buffer.add(packet)",
+        "packet._data = depayload(",
+        "async def _handle_rtcp_packet(self, packet: AnyRtcpPacket) -> None:",
+    ):
         if fragment not in receiver:
             problems.append(f"RTCRtpReceiver has no line {fragment!r}")
     sender = inspect.getsource(RTCRtpSender)
@@ -81,6 +86,23 @@ def install_packet_sink(receiver: RTCRtpReceiver, sink: PacketSink) -> None:
     if not hasattr(receiver, _JITTER_BUFFER):
         raise RuntimeError("this aiortc has another RTCRtpReceiver than the pinned one")
     setattr(receiver, _JITTER_BUFFER, sink)
+
+
+def install_sender_reports(receiver: RTCRtpReceiver, on_report: Callable[[int, int], None]) -> None:
+    """Call `on_report` with NTP time (64 bits) and RTP timestamp (32 bits) of every RTCP sender report received.
+
+    A source says by it at which moment of its own wall clock an RTP timestamp was captured.
+    """
+    if not hasattr(receiver, "_handle_rtcp_packet"):
+        raise RuntimeError("this aiortc has another RTCRtpReceiver than the pinned one")
+    handle = receiver._handle_rtcp_packet
+
+    async def listen(packet: Any) -> None:  # noqa: ANN401 - any RTCP packet
+        if isinstance(packet, RtcpSrPacket):
+            on_report(packet.sender_info.ntp_timestamp, packet.sender_info.rtp_timestamp)
+        await handle(packet)
+
+    setattr(receiver, "_handle_rtcp_packet", listen)  # noqa: B010 - a method, to mypy
 
 
 def install_encoder(sender: RTCRtpSender, encoder: Encoder) -> None:

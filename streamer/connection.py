@@ -22,6 +22,7 @@ from streamer.aiortc_adapter import (
     install_encoder,
     install_no_playout_delay,
     install_packet_sink,
+    install_sender_reports,
     negotiated_codecs,
     sent_timestamp,
 )
@@ -30,6 +31,7 @@ from streamer.codecs import make_encoder
 from streamer.config import MediaConfig
 from streamer.errors import ServiceError
 from streamer.ice import ice_servers
+from streamer.latency import SenderClock
 from streamer.offer import MAX_CANDIDATES, Offer, Trickle, bad_sdp
 from streamer.pipeline import Pipeline
 from streamer.stranger import refuse_strangers
@@ -86,6 +88,8 @@ class Connection:
         self._media = media
         self._clock = clock
         self._sender: RTCRtpSender | None = None
+        self.sender_clock: SenderClock | None = None
+        """The source's wall clock, as its newest RTCP report tells it; None before the first."""
         self._num_candidates = 0
         self._peer = RTCPeerConnection(configuration(media))
         self._listen(on_channel, on_closed)
@@ -159,6 +163,7 @@ class Connection:
         """Join the connection to the pipeline: our packet sink, our encoder."""
         source = transceivers[offer.source_mid]
         install_packet_sink(source.receiver, self._pipeline.connect_source(negotiated_codecs(source)))
+        install_sender_reports(source.receiver, self._on_sender_report)
         if offer.output_mid is None:
             return
         output = transceivers[offer.output_mid]
@@ -171,4 +176,8 @@ class Connection:
         install_encoder(output.sender, encoder)
         if offer.playout_delay_id is not None:
             install_no_playout_delay(output, offer.playout_delay_id)
-        self._sender = output.sender
+        sender = self._sender = output.sender
+        self._pipeline.sent_timestamp = lambda: sent_timestamp(sender)
+
+    def _on_sender_report(self, ntp_timestamp: int, rtp_timestamp: int) -> None:
+        self.sender_clock = SenderClock.from_report(ntp_timestamp, rtp_timestamp)

@@ -6,6 +6,9 @@ Server to page: `hello`, `settings`, `stats`, `error`, `pong`, `bye`; `{"type": 
 once a calibration that was asked for is done: the server keeps nothing of it beyond the session.
 `{"type": "record", "is_on": true, "format": "mp4"}` starts a recording, `{"type": "record", "is_on": false}` ends it;
 `recording` says how it stands and where it will be found.
+`stats` tells of every frame that has left (`frames`, rows as `streamer.latency.Departures.take` gives them) and what
+the source's wall clock was at an RTP timestamp (`sender_clock`); `{"type": "seen", "frames": [[glass to glass, camera,
+uplink, downlink, display], ...]}` gives back what the page measured of them, in ms.
 
 The mesh is the one binary message, little-endian: the letter `M`, the version 1, a 16-bit count of points, then u and v
 of each as signed 16-bit numbers in 1/16384 of the frame's width and height. No points: no face. Edges between them come
@@ -25,6 +28,7 @@ from numpy.typing import NDArray
 
 from capture.personal import Personal
 from streamer.errors import MessageError
+from streamer.latency import Glimpse, SenderClock
 from streamer.metrics import STAGES, Snapshot
 from streamer.packets import FaceState
 from streamer.pipeline import EngineInfo
@@ -38,6 +42,9 @@ MESH_VERSION = 1
 MESH_UNIT = 1.0 / 16384.0
 MESH_INTERVAL_S = 1.0 / 15.0
 """Frames closer in time are not both shown as a mesh; a little less, so that every second frame of 30 is."""
+MAX_SEEN = 128
+"""Frames of which one message may tell."""
+MAX_SEEN_MS = 60_000.0
 MAX_BUFFERED_BYTES = 64 * 1024
 """Statistics for a page that no longer reads are thrown away beyond this."""
 
@@ -95,8 +102,15 @@ class Ping:
     t: float
 
 
-KINDS = ("set", "calibrate", "reset", "actor", "mesh", "restore", "record")
-Command = SetValue | Calibrate | Reset | SwitchActor | ShowMesh | Restore | Record | Ping
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Take over what the page measured of frames that it has shown."""
+
+    glimpses: tuple[Glimpse, ...]
+
+
+KINDS = ("set", "calibrate", "reset", "actor", "mesh", "restore", "record", "seen")
+Command = SetValue | Calibrate | Reset | SwitchActor | ShowMesh | Restore | Record | Seen | Ping
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -142,6 +156,8 @@ def _command(kind: object, fields: dict[str, object]) -> Command:
             return Restore(Personal.from_json(fields.pop("calibration", None)))
         except (ValueError, OverflowError) as error:
             raise MessageError("bad_calibration", str(error)) from error
+    if kind == "seen":
+        return Seen(_take_glimpses(fields.pop("frames", None)))
     if kind == "ping":
         return Ping(_take(fields, "t", (int, float), "ping"))
     raise MessageError("bad_message", f"type: expected {', '.join(KINDS)} or ping, got {kind!r}")
@@ -152,6 +168,23 @@ def _take_switch(fields: dict[str, object], message: str) -> bool:
     if not isinstance(is_on, bool):
         raise MessageError("bad_message", f"{message}: the field 'is_on' must be true or false, got {is_on!r}")
     return is_on
+
+
+def _take_glimpses(rows: object) -> tuple[Glimpse, ...]:
+    if not isinstance(rows, list) or len(rows) > MAX_SEEN:
+        raise MessageError("bad_message", f"seen: the field 'frames' must be a list of at most {MAX_SEEN} frames")
+    glimpses = []
+    for row in rows:
+        if not isinstance(row, list) or len(row) != 5 or not all(map(_is_time, row[:1] + row[2:])):
+            raise MessageError("bad_message", f"seen: a frame must be five times in ms, got {row!r}"[:200])
+        if row[1] is not None and not _is_time(row[1]):
+            raise MessageError("bad_message", f"seen: a frame must be five times in ms, got {row!r}"[:200])
+        glimpses.append(Glimpse(*row))
+    return tuple(glimpses)
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0.0 <= value <= MAX_SEEN_MS
 
 
 def _take(fields: dict[str, object], name: str, kind: Any, message: str) -> Any:  # noqa: ANN401 - the type is `kind`
@@ -193,6 +226,12 @@ def stats(snapshot: Snapshot, face: FaceState, rtp_offset: int | None) -> dict[s
         "is_calibrating": face.is_calibrating,
         "rtp_offset": rtp_offset,
     }
+
+
+def departures(rows: list[list[float | int | None]], clock: SenderClock | None) -> dict[str, object]:
+    """Say which frames have left, as a part of `stats`, and what the source's clock is."""
+    told = None if clock is None else {"unix_ms": clock.unix_ms, "rtp": clock.rtp_timestamp}
+    return {"frames": rows, "sender_clock": told}
 
 
 def mesh(points: NDArray[np.float32] | None) -> bytes:

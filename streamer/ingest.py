@@ -15,6 +15,7 @@ from streamer.codecs import VideoDecoder, describe_payload
 from streamer.jitter import AssembledFrame, MarkerJitterBuffer, RtpPiece
 from streamer.metrics import Meter
 from streamer.packets import VIDEO_TIME_BASE, EncodedFrame, SourceFrame
+from streamer.send_clock import SendClock
 from streamer.slots import BoundedFifo, LatestSlot
 
 logger = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class Ingest:
         self._clock = clock
         self._meter = meter
         self._buffer = buffer or MarkerJitterBuffer()
+        self._send_clock = SendClock()
         self._frames: BoundedFifo[EncodedFrame] = BoundedFifo(DECODE_QUEUE_FRAMES)
         self._thread = threading.Thread(target=self._decode_all, name=f"decode-{name}", daemon=True)
         self._is_decoder_lost = threading.Event()
@@ -88,6 +90,7 @@ class Ingest:
             self._buffer.require_key_frame()
         data = payload_of(packet)
         is_start, is_key = describe_payload(codec, packet.payload, data)
+        abs_send_time = packet.extensions.abs_send_time
         release = self._buffer.add(
             RtpPiece(
                 sequence=packet.sequence_number,
@@ -97,19 +100,23 @@ class Ingest:
                 is_key=is_key,
                 data=data,
                 arrival_ns=now_ns,
+                sent_ns=None if abs_send_time is None else self._send_clock.map(abs_send_time, now_ns),
             )
         )
         for frame in release.frames:
-            self._enqueue(frame, codec)
+            self._enqueue(frame, codec, now_ns)
         self._report_losses()
         return release.is_key_frame_needed, None
 
-    def _enqueue(self, frame: AssembledFrame, codec: str) -> None:
+    def _enqueue(self, frame: AssembledFrame, codec: str, now_ns: int) -> None:
         encoded = EncodedFrame(
             seq=self._seq,
             pts=self._map_time(frame.timestamp),
             time_base=VIDEO_TIME_BASE,
             captured_ns=frame.arrival_ns,
+            complete_ns=now_ns,
+            sent_ns=frame.sent_ns,
+            rtp_timestamp=frame.timestamp % (1 << 32),
             codec=codec,
             data=frame.data,
             is_key=frame.is_key,
@@ -162,6 +169,9 @@ class Ingest:
                     captured_ns=frame.captured_ns,
                     decoded_ns=end_ns,
                     decode_ms=elapsed_ms(start_ns, end_ns),
+                    complete_ns=frame.complete_ns,
+                    sent_ns=frame.sent_ns,
+                    rtp_timestamp=frame.rtp_timestamp,
                     picture=picture,
                 )
             )

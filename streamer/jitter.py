@@ -57,6 +57,8 @@ class RtpPiece:
     data: bytes
     """Payload without the RTP payload descriptor; empty for padding."""
     arrival_ns: int
+    sent_ns: int | None = None
+    """When it left the source, on our clock, if the source says so."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,6 +69,8 @@ class AssembledFrame:
     """Unwrapped RTP timestamp, 90 kHz."""
     arrival_ns: int
     """When the first of its packets arrived."""
+    sent_ns: int | None = None
+    """When the first of its packets left the source."""
     is_key: bool
     data: bytes
 
@@ -202,6 +206,7 @@ class MarkerJitterBuffer:
         return AssembledFrame(
             timestamp=self._timestamps.unwrap(pieces[0].timestamp),
             arrival_ns=min(piece.arrival_ns for piece in pieces),
+            sent_ns=pieces[0].sent_ns,
             is_key=is_key,
             data=data,
         )

@@ -12,6 +12,8 @@ from streamer.clock import NS_PER_S, Clock
 STAGES = ("decode", "queue", "track", "transfer", "render", "generate", "mark", "encode")
 """Every timed stage, in the order in which a frame passes them."""
 AGE = "age"
+GLASS = "glass_to_glass"
+"""From the source's camera to its screen, as its page measures it."""
 KEPT_SAMPLES = 2048
 
 
@@ -43,6 +45,8 @@ class Snapshot:
     stages: dict[str, Summary]
     age: Summary
     """Arrival of a frame's first packet to departure of the answer's last one."""
+    glass: Summary
+    """The source's camera to its screen; no samples where its page measures nothing."""
     dropped: dict[str, int] = field(default_factory=dict)
     """Since the start, by reason."""
     frames: dict[str, int] = field(default_factory=dict)
@@ -121,12 +125,13 @@ class Meter:
         with self._lock:
             dropped, frames = dict(self._dropped), dict(self._frames)
             known = set(self._samples)
-        stages = [name for name in STAGES if name in known] + sorted(known - {*STAGES, AGE})
+        stages = [name for name in STAGES if name in known] + sorted(known - {*STAGES, AGE, GLASS})
         return Snapshot(
             fps_in=self.rate("decoded", window_s),
             fps_out=self.rate("sent", window_s),
             stages={stage: self.summary(stage, window_s) for stage in stages},
             age=self.summary(AGE, window_s),
+            glass=self.summary(GLASS, window_s),
             dropped=dropped,
             frames=frames,
         )
@@ -165,13 +170,15 @@ def prometheus_text(meter: Meter, *, sessions: int, max_sessions: int, uptime_s:
     lines += _family("reenact_stage_seconds", "summary", "Time of one frame in each stage.", stages)
     for part, index in (("sum", 1), ("count", 0)):
         for stage, total in sorted(totals.items()):
-            if stage != AGE:
+            if stage not in (AGE, GLASS):
                 value = total[index] / 1e3 if part == "sum" else total[index]
                 lines.append(f'reenact_stage_seconds_{part}{{stage="{stage}"}} {value:.10g}')
-    lines += _family("reenact_age_at_egress_seconds", "summary", "Packet in to packet out.", _quantiles("", now.age))
-    count, total_ms = totals.get(AGE, (0, 0.0))
-    lines += [
-        f"reenact_age_at_egress_seconds_sum {total_ms / 1e3:.10g}",
-        f"reenact_age_at_egress_seconds_count {count}",
-    ]
+    wholes = (
+        ("reenact_age_at_egress_seconds", "Packet in to packet out.", AGE, now.age),
+        ("reenact_glass_to_glass_seconds", "The source's camera to its screen, by its page.", GLASS, now.glass),
+    )
+    for name, text, key, summary in wholes:
+        lines += _family(name, "summary", text, _quantiles("", summary))
+        count, total_ms = totals.get(key, (0, 0.0))
+        lines += [f"{name}_sum {total_ms / 1e3:.10g}", f"{name}_count {count}"]
     return "\n".join(lines) + "\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -22,6 +23,12 @@ class EncodedFrame:
     time_base: Fraction
     captured_ns: int
     """`Clock` time at which the frame's first packet arrived here."""
+    complete_ns: int = 0
+    """`Clock` time at which it was complete and its turn."""
+    sent_ns: int | None = None
+    """When its first packet left the source, on our `Clock`, as `streamer.send_clock` has it; None if nothing tells."""
+    rtp_timestamp: int = 0
+    """The source's RTP timestamp, 32 bits, as it came."""
     codec: str
     """`VP8` or `H264`."""
     data: bytes
@@ -40,6 +47,10 @@ class SourceFrame:
     decoded_ns: int
     """`Clock` time at which decoding ended; the wait for the inference thread starts here."""
     decode_ms: float
+    complete_ns: int = 0
+    sent_ns: int | None = None
+    rtp_timestamp: int = 0
+    """These three as in `EncodedFrame`."""
     picture: av.VideoFrame
     """Still in the decoder's pixel format: frames that are displaced are never converted."""
 
@@ -50,6 +61,27 @@ class SourceFrame:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Journey:
+    """What a frame's way through the server took, from packet in to picture made."""
+
+    rtp_timestamp: int
+    """The source's RTP timestamp, 32 bits."""
+    sent_ns: int | None
+    """When its first packet left the source, on our `Clock`."""
+    complete_ns: int
+    """When it had arrived whole."""
+    decode_ms: float
+    convert_ms: float
+    """The way to RGB, which the inference thread begins with."""
+    taken_ns: int
+    """When the inference thread took it up."""
+    stages_ms: Mapping[str, float]
+    """Time in each stage of the inference thread."""
+    made_ns: int
+    """When the target's picture was done."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TargetFrame:
     """One picture of the target actor, made from the source frame of the same `seq`."""
 
@@ -57,6 +89,8 @@ class TargetFrame:
     pts: int
     time_base: Fraction
     captured_ns: int
+    journey: Journey | None = None
+    """How it came to be; None where nobody was watching."""
     picture: av.VideoFrame
     """RGB; its `pts` and `time_base` are the packet's."""
 

@@ -17,6 +17,7 @@ from capture.personal import Personal
 from reenact.credentials import Origin
 from streamer.clock import Clock, elapsed_ms
 from streamer.ingest import Ingest
+from streamer.latency import Departures
 from streamer.metrics import AGE, Meter
 from streamer.packets import FaceState, SourceFrame, TargetFrame
 from streamer.renditions import Outlets
@@ -182,6 +183,10 @@ class Pipeline:
         self.track = TargetTrack(self.target, self._on_sent)
         self.ingest: Ingest | None = None
         self.last_sent: TargetFrame | None = None
+        self.departures = Departures()
+        """What the page has not heard yet of the frames that have left."""
+        self.sent_timestamp: Callable[[], int] | None = None
+        """Gives the RTP timestamp of the last packet sent to the page, once there is a connection."""
 
     @property
     def is_closed(self) -> bool:
@@ -241,5 +246,8 @@ class Pipeline:
 
     def _on_sent(self, frame: TargetFrame) -> None:
         self.last_sent = frame
+        now_ns = self._clock.monotonic_ns()
         self.meter.count("sent")
-        self.meter.time(AGE, elapsed_ms(frame.captured_ns, self._clock.monotonic_ns()))
+        self.meter.time(AGE, elapsed_ms(frame.captured_ns, now_ns))
+        if self.sent_timestamp is not None:
+            self.departures.add(frame, self.sent_timestamp(), now_ns)

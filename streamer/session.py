@@ -159,6 +159,9 @@ class Session:
                 orders.switch(name)
             case control.Record(kind):
                 self._record(kind)
+            case control.Seen(glimpses):
+                for glimpse in glimpses:
+                    glimpse.report(self.meter)
             case control.Ping(t):
                 now_ms = self._clock.monotonic_ns() / 1e6
                 control.send(self._channel, {"type": "pong", "t": t, "server_ms": round(now_ms, 3)})
@@ -286,6 +289,7 @@ class Session:
         self.viewers.look()
         self._tell_recording()
         message = control.stats(self.meter.snapshot(), self.pipeline.face, self._connection.rtp_offset())
+        message |= control.departures(self.pipeline.departures.take(), self._connection.sender_clock)
         control.send(self._channel, message)
 
     def describe(self) -> dict[str, object]:

@@ -17,7 +17,7 @@ from reenact.engines.engine import EngineError
 from streamer import control
 from streamer.clock import Clock, elapsed_ms
 from streamer.errors import ServiceError
-from streamer.packets import FaceState, SourceFrame, TargetFrame
+from streamer.packets import FaceState, Journey, SourceFrame, TargetFrame
 from streamer.pipeline import EngineInfo, Orders, Pipeline
 from streamer.pixels import RgbConverter, to_picture
 from streamer.slots import BoundedFifo
@@ -293,17 +293,28 @@ class InferenceWorker:
             if reenactor.origin.label is None:
                 note_missing_label(reenactor.origin)
         picture = to_picture(result.image, frame.pts, frame.time_base)
+        convert_ms = elapsed_ms(start_ns, converted_ns)
         pipeline.publish(
             TargetFrame(
                 seq=frame.seq,
                 pts=frame.pts,
                 time_base=frame.time_base,
                 captured_ns=frame.captured_ns,
+                journey=Journey(
+                    rtp_timestamp=frame.rtp_timestamp,
+                    sent_ns=frame.sent_ns,
+                    complete_ns=frame.complete_ns,
+                    decode_ms=frame.decode_ms,
+                    convert_ms=convert_ms,
+                    taken_ns=start_ns,
+                    stages_ms=result.stages_ms,
+                    made_ns=self._clock.monotonic_ns(),
+                ),
                 picture=picture,
             )
         )
         meter.count("generated")
-        meter.time("decode", frame.decode_ms + elapsed_ms(start_ns, converted_ns))
+        meter.time("decode", frame.decode_ms + convert_ms)
         meter.time("queue", elapsed_ms(frame.decoded_ns, start_ns))
         for stage, ms in result.stages_ms.items():
             meter.time(stage, ms)

@@ -5,10 +5,12 @@
  *   tracker_reason: string, resolution: number, settings: Record<string, number|boolean|string>}} Hello
  * @typedef {{type: "stats", fps_in: number, fps_out: number, stages_ms: Record<string, number>, age_ms: {p50: number, p95: number},
  *   dropped: Record<string, number>, face: "tracked"|"holding"|"easing"|"absent", num_faces: number,
- *   confidence: number, is_calibrating: boolean}} ServerStats
+ *   confidence: number, is_calibrating: boolean, frames?: (number|null)[][], sender_clock?: {unix_ms: number, rtp: number}|null}} ServerStats
  */
 
 const PING_INTERVAL_MS = 1000;
+/** Half a minute: clocks of two machines drift apart by less than a millisecond in it. */
+const KEPT_PONGS = 30;
 
 /**
  * The data channel to the session: JSON messages both ways. Each message of the server becomes a `CustomEvent` of its
@@ -20,6 +22,10 @@ export class Control extends EventTarget {
   roundTripMs = null;
   /** `performance.now()` of the last message. */
   lastHeardMs = 0;
+  /** @type {number|null} what the server's clock shows more than `performance.now()`, by the quickest of the last pings */
+  clockOffsetMs = null;
+  /** @type {{roundTripMs: number, offsetMs: number}[]} */
+  #pongs = [];
   #channel;
   #timer = 0;
   /** Settings wait for the channel and leave at most every 40 ms: a dragged slider sends the newest value only.
@@ -81,6 +87,12 @@ export class Control extends EventTarget {
     this.#enqueue("record", { type: "record", is_on: isOn, ...(isOn && { format }) });
   }
 
+  /** Tell what was measured of frames that were shown.
+   * @param {(number|null)[][]} frames - glass to glass, camera, uplink, downlink, display; ms */
+  seen(frames) {
+    if (this.isOpen) this.#channel.send(JSON.stringify({ type: "seen", frames }));
+  }
+
   /** @param {object} calibration - as an earlier session gave it */
   restore(calibration) {
     this.#enqueue("restore", { type: "restore", calibration });
@@ -112,12 +124,21 @@ export class Control extends EventTarget {
     if (this.isOpen) this.#channel.send(JSON.stringify({ type: "ping", t: performance.now() }));
   }
 
+  /** The quicker a message comes back, the less is unknown of when the server looked at its clock.
+   * @param {{t: number, server_ms: number}} pong */
+  #compare({ t, server_ms }) {
+    this.roundTripMs = performance.now() - t;
+    this.#pongs.push({ roundTripMs: this.roundTripMs, offsetMs: server_ms - (t + this.roundTripMs / 2) });
+    if (this.#pongs.length > KEPT_PONGS) this.#pongs.shift();
+    this.clockOffsetMs = this.#pongs.reduce((best, one) => (one.roundTripMs < best.roundTripMs ? one : best)).offsetMs;
+  }
+
   /** @param {string|ArrayBuffer} data */
   #receive(data) {
     this.lastHeardMs = performance.now();
     if (typeof data !== "string") return void this.dispatchEvent(new CustomEvent("mesh", { detail: data }));
     const message = JSON.parse(data);
-    if (message.type === "pong") this.roundTripMs = performance.now() - message.t;
+    if (message.type === "pong") this.#compare(message);
     else this.dispatchEvent(new CustomEvent(message.type, { detail: message }));
   }
 }

@@ -1,6 +1,9 @@
 // @ts-check
 
-/** Counts the frames that a `<video>` really shows. Event: `first`, at the first frame after `restart`. */
+/**
+ * Counts the frames that a `<video>` really shows. Events: `first`, at the first frame after `restart`; `shown` (detail:
+ * what requestVideoFrameCallback knows of it), at every frame of a browser that has the callback.
+ */
 export class Frames extends EventTarget {
   shown = 0;
   /** `performance.now()` when the last frame was presented. */
@@ -40,9 +43,10 @@ export class Frames extends EventTarget {
 
   /** @param {number} generation */
   #follow(generation) {
-    this.#video.requestVideoFrameCallback((now) => {
+    this.#video.requestVideoFrameCallback((now, metadata) => {
       if (generation !== this.#generation) return;
       this.#count(now);
+      this.dispatchEvent(new CustomEvent("shown", { detail: metadata }));
       this.#follow(generation);
     });
   }

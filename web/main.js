@@ -8,6 +8,7 @@ import { Failure } from "./errors.js";
 import { Face } from "./face.js";
 import { Frames } from "./frames.js";
 import { Keepsake } from "./keepsake.js";
+import { Latency } from "./latency.js";
 import { Lifecycle } from "./lifecycle.js";
 import { Mesh } from "./mesh.js";
 import { Meters } from "./meters.js";
@@ -40,7 +41,7 @@ try {
 }
 const lifecycle = new Lifecycle(camera, frames, choices);
 const view = new View(find, lifecycle);
-const stats = new Stats(lifecycle, frames, find("camera"));
+const stats = new Stats(lifecycle, frames, find("camera"), new Latency(lifecycle, frames, find("camera")));
 const controls = new Controls(find("motion"), store);
 const disclosure = new Disclosure(find("unlabelled"), controls);
 const meters = new Meters(find("performance"));

@@ -1,4 +1,5 @@
 // @ts-check
+import { PARTS } from "./latency.js";
 import { Plot } from "./plots.js";
 
 /** @typedef {import("./stats.js").Snapshot} Snapshot */
@@ -16,6 +17,7 @@ const pair = (/** @type {number|null} */ a, /** @type {number|null} */ b, digits
 
 /** Every figure of the table: what it says, from the snapshot. @type {[string, (s: Snapshot) => string, string][]} */
 const FIGURES = [
+  ["Glass to glass p50 / p95", (s) => `${pair(s.glass_ms.p50, s.glass_ms.p95)} ms`, "From your camera's picture to the target on this screen, of every frame"],
   ["Age p50 / p95", (s) => `${pair(s.age_ms.p50, s.age_ms.p95, 1)} ms`, "In the server: from a camera frame's arrival to its answer leaving"],
   ["Network round trip", (s) => `${number(s.network_ms, 1)} ms`, "Measured by ICE on the path that video takes"],
   ["Control round trip", (s) => `${number(s.round_trip_ms, 1)} ms`, "Of a message over the data channel"],
@@ -37,6 +39,7 @@ export class Meters {
   #root;
   #rates;
   #stages;
+  #latency;
   /** @type {Map<string, HTMLElement>} */
   #cells = new Map();
 
@@ -46,6 +49,9 @@ export class Meters {
     this.#rates = new Plot(this.#canvas("#plot-rates"), { series: RATES, minTop: 40, unit: "fps" });
     const series = STAGES.map((key) => ({ key, label: key, color: `--stage-${key}` }));
     this.#stages = new Plot(this.#canvas("#plot-stages"), { series, isStacked: true, minTop: 10, unit: "ms", rule: FRAME_MS });
+    const parts = PARTS.map((key) => ({ key: `latency-${key}`, label: key, color: `--part-${key}` }));
+    this.#latency = new Plot(this.#canvas("#plot-latency"), { series: parts, isStacked: true, minTop: 50, unit: "ms" });
+    this.#legend("#legend-latency", parts);
     this.#legend("#legend-rates", RATES);
     this.#legend("#legend-stages", series);
     for (const [label, , title] of FIGURES) this.#row(label, title);
@@ -54,7 +60,12 @@ export class Meters {
   /** @param {Snapshot} stats */
   show(stats) {
     this.#text("#headline-fps", number(stats.fps_output));
-    this.#text("#headline-delay", number(stats.delay_ms));
+    this.#text("#headline-delay", number(stats.glass_ms.p50 ?? stats.delay_ms));
+    this.#text("#headline-late", number(stats.glass_ms.p95));
+    for (const part of PARTS) {
+      const { p50, p95 } = stats.latency_ms[part];
+      this.#set(`latency-${part}`, p50 == null ? "–" : `${number(p50, 1)} / ${number(p95, 1)}`);
+    }
     // Waiting is no work: without the queue, this is what the processor does for a frame.
     const total = STAGES.reduce((sum, key) => sum + (key === "queue" ? 0 : (stats.stages_ms[key] ?? 0)), 0);
     this.#text("#headline-stages", total ? number(total, 1) : "–");
@@ -66,11 +77,13 @@ export class Meters {
     if (stats.session === null) return;
     this.#rates.push({ fps_in: stats.fps_in, fps_output: stats.fps_output });
     this.#stages.push(stats.stages_ms);
+    this.#latency.push(Object.fromEntries(PARTS.map((part) => [`latency-${part}`, stats.latency_ms[part].p50])));
   }
 
   clear() {
     this.#rates.clear();
     this.#stages.clear();
+    this.#latency.clear();
   }
 
   /** @param {string} selector */

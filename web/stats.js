@@ -24,6 +24,9 @@
  * @property {number|null} round_trip_ms - of a message over the data channel
  * @property {number|null} network_ms - round trip of the network alone, by ICE
  * @property {number|null} delay_ms - age p50 + network round trip + jitter buffer + decoding here: camera frame sent to answer shown
+ * @property {import("./latency.js").Spread} glass_ms - glass to glass: camera to screen, over the last seconds
+ * @property {Record<string, import("./latency.js").Spread>} latency_ms - the same in its parts, in the order of the way
+ * @property {number} latency_frames - frames that these two are of
  * @property {{sent: number|null, received: number|null}} bitrate_kbps
  * @property {{camera: string|null, sent: string|null, output: string|null}} resolution - as 640x480
  * @property {{sent: string|null, received: string|null}} codec
@@ -46,6 +49,7 @@ export class Stats extends EventTarget {
   #lifecycle;
   #frames;
   #video;
+  #latency;
   /** @type {import("./control.js").Hello|null} */
   #hello = null;
   /** @type {import("./control.js").ServerStats|null} */
@@ -59,12 +63,14 @@ export class Stats extends EventTarget {
    * @param {import("./lifecycle.js").Lifecycle} lifecycle
    * @param {import("./frames.js").Frames} frames
    * @param {HTMLVideoElement} camera
+   * @param {import("./latency.js").Latency} latency
    */
-  constructor(lifecycle, frames, camera) {
+  constructor(lifecycle, frames, camera, latency) {
     super();
     this.#lifecycle = lifecycle;
     this.#frames = frames;
     this.#video = camera;
+    this.#latency = latency;
     lifecycle.addEventListener("session", () => this.#attach());
     setInterval(() => void this.#poll(), INTERVAL_MS);
   }
@@ -138,6 +144,9 @@ export class Stats extends EventTarget {
       round_trip_ms: session?.control.roundTripMs ?? null,
       network_ms,
       delay_ms: parts.includes(null) ? null : parts.reduce((sum, part) => Number(sum) + Number(part), 0),
+      glass_ms: this.#latency.total,
+      latency_ms: this.#latency.parts,
+      latency_frames: this.#latency.count,
       bitrate_kbps: { sent: this.#kbps("outbound-rtp", "bytesSent"), received: this.#kbps("inbound-rtp", "bytesReceived") },
       resolution: {
         camera: isRunning ? size(this.#video.videoWidth, this.#video.videoHeight) : null,

@@ -99,6 +99,8 @@ class LiveRun:
     console: list[str] = field(default_factory=list)
     """Warnings and errors in the page's console."""
     server_log: str = ""
+    metrics: str = ""
+    """`/metrics` at the end."""
     memory_mib: list[float] = field(default_factory=list)
     """Resident memory of the server, twice a second."""
     screenshot: bytes = b""
@@ -215,6 +217,8 @@ def _drive(page: Any, address: str, pid: int, run: LiveRun, seconds: float, reco
         recorded = page.evaluate(RECORD, {"seconds": record_s, "stride": stride})
         run.camera, run.output = Shown.from_page(recorded["camera"]), Shown.from_page(recorded["output"])
     run.screenshot = page.screenshot()
+    with urllib.request.urlopen(f"{address}/metrics", timeout=5) as answer:
+        run.metrics = answer.read().decode()
 
 
 def _decode(text: str) -> NDArray[np.uint8]:

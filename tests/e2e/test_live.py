@@ -5,6 +5,8 @@ Figures of speed depend on what else the machine does: `make bench` measures the
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -34,6 +36,19 @@ def test_it_is_live_and_stays_so(run: LiveRun) -> None:
     stages = run.stats[-1]["stages_ms"]
     assert {"decode", "queue", "track", "transfer", "render", "generate", "mark", "encode"} <= set(stages)
     assert all(value > 0 for value in stages.values())
+
+
+def test_the_page_knows_glass_to_glass_of_every_frame_in_its_parts(run: LiveRun) -> None:
+    glass, age = run.median("glass_ms", "p50"), run.median("age_ms", "p50")
+    assert age < glass < age + 500
+    assert run.median("latency_frames") > 5 * MIN_FPS * 0.5
+    for snapshot in run.stats[4:]:
+        parts = [part["p50"] for part in snapshot["latency_ms"].values()]
+        assert all(part is not None and part >= 0 for part in parts)
+    medians = sum(run.median("latency_ms", part, "p50") for part in run.stats[-1]["latency_ms"])
+    assert medians == pytest.approx(glass, rel=0.25)
+    assert 'reenact_stage_seconds{stage="display"' in run.metrics
+    assert float(re.findall(r"^reenact_glass_to_glass_seconds_count (.*)$", run.metrics, re.M)[0]) > 100
 
 
 def test_nothing_complains(run: LiveRun) -> None:

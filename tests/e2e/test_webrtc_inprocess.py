@@ -81,6 +81,12 @@ async def test_frames_come_back_in_order_fresh_and_with_their_time(serve: Serve,
         # 2 ms on a machine of its own.
         assert 0 < stats["age_ms"]["p50"] < 25
         assert stats["stages_ms"]["encode"] > 0
+        # Every frame that left is told, with the time of each part of its way.
+        rows = [row for message in page.told("stats") for row in message["frames"]]
+        assert len(rows) >= 0.8 * len(page.seen)
+        assert len({row[0] for row in rows}) == len({row[1] for row in rows}) == len(rows)
+        assert all((answer - source - stats["rtp_offset"]) % (1 << 32) in (0, 1) for answer, source, *_ in rows)
+        assert all(min(row[4], row[5], row[9]) >= 0 and 0 < sum(row[4:]) < 500 for row in rows)
         assert stats["stages_ms"]["generate"] == 2.0
         assert stats["face"] == "tracked"
         # The page's own receiver is aiortc's stock one and holds every frame for 33 ms.
@@ -113,6 +119,9 @@ async def test_the_page_can_map_the_answers_rtp_time_to_its_own(serve: Serve) ->
         receiver._handle_rtp_packet = spy_in  # type: ignore[method-assign]
         await page.until(lambda: len(page.told("stats")) >= 6 and len(received) > 30)
         offset = page.told("stats")[-1]["rtp_offset"]
+        # aiortc's own sender report, of its wall clock.
+        clock = page.told("stats")[-1]["sender_clock"]
+        assert abs(clock["unix_ms"] / 1e3 - time.time()) < 5
         mapped = {(timestamp + offset) % (1 << 32) for timestamp in sent}
         assert len(set(received) - mapped) <= 1  # A frame may have been under way when the spy came.
 

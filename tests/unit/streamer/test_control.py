@@ -13,6 +13,7 @@ from streamer.control import (
     Record,
     Reset,
     Restore,
+    Seen,
     SetValue,
     ShowMesh,
     SwitchActor,
@@ -23,6 +24,7 @@ from streamer.control import (
     stats,
 )
 from streamer.errors import MessageError
+from streamer.latency import Glimpse
 from streamer.metrics import AGE, STAGES, Meter
 from streamer.packets import FaceState
 from streamer.pipeline import EngineInfo
@@ -41,6 +43,10 @@ from tests.unit.streamer.fakes import FakeClock, make_personal
         ('{"type":"mesh","is_on":true}', ShowMesh(True)),
         ('{"type":"record","is_on":true,"format":"webm"}', Record("webm")),
         ('{"type":"record","is_on":false}', Record(None)),
+        (
+            '{"type":"seen","frames":[[60,3,4.5,1,12],[61,null,4,1,12]]}',
+            Seen((Glimpse(60, 3, 4.5, 1, 12), Glimpse(61, None, 4, 1, 12))),
+        ),
     ],
 )
 def test_messages_become_commands(text: str, command: Command) -> None:
@@ -55,8 +61,14 @@ def test_messages_become_commands(text: str, command: Command) -> None:
         ("[" * 4000, "not JSON"),
         ('{"type":"ping","t":NaN}', "not JSON"),
         ("[1]", "not a JSON object"),
-        ("{}", "type: expected set, calibrate, reset, actor, mesh, restore, record or ping, got None"),
+        ("{}", "type: expected set, calibrate, reset, actor, mesh, restore, record, seen or ping, got None"),
         ('{"type":"sing"}', "got 'sing'"),
+        ('{"type":"seen"}', "must be a list"),
+        ('{"type":"seen","frames":[[1,2,3]]}', "five times"),
+        ('{"type":"seen","frames":[[-1,2,3,4,5]]}', "five times"),
+        ('{"type":"seen","frames":[[1,2,3,4,true]]}', "five times"),
+        ('{"type":"seen","frames":[[1,2,null,4,5]]}', "five times"),
+        ('{"type":"seen","frames":[[1,2,3,4,70000]]}', "five times"),
         ('{"type":["set"]}', "got ['set']"),
         ('{"type":"set","value":1}', "the field 'key' must be a word"),
         ('{"type":"set","key":"a.b"}', "the field 'value' is missing"),

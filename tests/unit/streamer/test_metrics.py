@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamer.metrics import AGE, Meter, percentile, prometheus_text
+from streamer.metrics import AGE, GLASS, Meter, percentile, prometheus_text
 from tests.unit.streamer.fakes import FakeClock
 
 
@@ -71,6 +71,7 @@ def test_prometheus_text_has_every_family_and_parses() -> None:
     meter.drop("ingest", 3)
     meter.time("track", 4.0)
     meter.time(AGE, 20.0)
+    meter.time(GLASS, 60.0)
     text = prometheus_text(meter, sessions=1, max_sessions=2, uptime_s=5.5, version="0.1.0")
     lines = text.splitlines()
     samples = {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
@@ -80,6 +81,8 @@ def test_prometheus_text_has_every_family_and_parses() -> None:
     assert samples['reenact_stage_seconds_count{stage="track"}'] == 1
     assert samples['reenact_age_at_egress_seconds{quantile="0.95"}'] == pytest.approx(0.020)
     assert samples["reenact_age_at_egress_seconds_sum"] == pytest.approx(0.020)
+    assert samples['reenact_glass_to_glass_seconds{quantile="0.5"}'] == pytest.approx(0.060)
+    assert samples["reenact_glass_to_glass_seconds_count"] == 1
     families = [line.split()[2] for line in lines if line.startswith("# TYPE")]
     assert len(families) == len(set(families))
     for name in samples:
