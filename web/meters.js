@@ -64,7 +64,7 @@ export class Meters {
     this.#text("#headline-late", number(stats.glass_ms.p95));
     for (const part of PARTS) {
       const { p50, p95 } = stats.latency_ms[part];
-      this.#set(`latency-${part}`, p50 == null ? "–" : `${number(p50, 1)} / ${number(p95, 1)}`);
+      this.#set(`latency-${part}`, p50 == null ? "–" : `${number(p50, p50 < 10 ? 1 : 0)} / ${number(p95)}`);
     }
     // Waiting is no work: without the queue, this is what the processor does for a frame.
     const total = STAGES.reduce((sum, key) => sum + (key === "queue" ? 0 : (stats.stages_ms[key] ?? 0)), 0);
