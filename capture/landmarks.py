@@ -44,8 +44,12 @@ class LandmarkDetector:
     starts where the last one ended; `reset()` forgets that.
     """
 
-    def __init__(self, *, min_confidence: float = 0.5) -> None:
-        """Load the networks out of the wheel of mediapipe; nothing is downloaded."""
+    def __init__(self, *, min_confidence: float = 0.5, count_every: int = COUNT_EVERY) -> None:
+        """Load the networks out of the wheel of mediapipe; nothing is downloaded.
+
+        Further faces are looked for in one of `count_every` frames.
+        """
+        self._count_every = count_every
         with _silence():
             import mediapipe.python.solutions.face_detection as face_detection
             import mediapipe.python.solutions.face_mesh as face_mesh
@@ -87,7 +91,7 @@ class LandmarkDetector:
             self._frame = 0
             return None
         self._has_seen_face = True
-        if self._frame % COUNT_EVERY == 0:
+        if self._frame % self._count_every == 0:
             points = self._prefer_prominent(image, points)
         self._frame += 1
         return Landmarks(points[:, :2].copy(), points[:, 2].copy(), max(self._num_faces, 1))

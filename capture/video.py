@@ -10,6 +10,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from capture.containers import open_video
+
 Image = NDArray[np.uint8]
 
 
@@ -74,7 +76,7 @@ def _open(path: Path) -> av.container.InputContainer:
     if not path.is_file():
         raise VideoError(f"There is no file {path}.")
     try:
-        container = av.open(str(path))
+        container = open_video(path)
     except (av.FFmpegError, ValueError) as error:
         raise VideoError(f"{path} is no video that can be read ({error}).") from error
     if not container.streams.video:

@@ -15,6 +15,7 @@ import av.error
 import numpy as np
 from numpy.typing import NDArray
 
+from capture.containers import open_video
 from reenact.sound import Sound
 
 Image = NDArray[np.uint8]
@@ -62,7 +63,7 @@ class VideoFrame:
 def probe(path: Path) -> VideoInfo:
     """Read what a file says of its video. Raises `VideoError` where it has none."""
     try:
-        with av.open(str(path)) as container:
+        with open_video(path) as container:
             if not container.streams.video:
                 raise VideoError(f"{path} holds no video.")
             stream = container.streams.video[0]
@@ -81,7 +82,7 @@ def read_video_frames(path: Path) -> Iterator[VideoFrame]:
     """Decode a file's video in order of presentation, turned upright. Raises `VideoError` where nothing can be read."""
     count = 0
     try:
-        with av.open(str(path)) as container:
+        with open_video(path) as container:
             if not container.streams.video:
                 raise VideoError(f"{path} holds no video.")
             stream = container.streams.video[0]

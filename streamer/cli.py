@@ -16,6 +16,7 @@ COMMANDS = {
     "serve": ("streamer.serve", "open the page: your webcam in, the target actor out"),
     "track": ("capture.track_command", "face parameters of every frame of a video"),
     "render": ("reenact.offline", "reenact a video offline"),
+    "check": ("capture.check_command", "whether a target can be trained from a video, and if not, why"),
     "train": ("reenact.train", "train an actor package from a video"),
     "train-tracker": ("capture.train_tracker.command", "train the face regressor and the learned levels"),
     "evaluate": ("reenact.evaluate", "measure an actor package on held-out frames"),
