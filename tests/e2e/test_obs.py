@@ -57,8 +57,9 @@ def obs_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     folder.mkdir(parents=True)
     port = free_port()
     (folder / "global.ini").write_text(SETTINGS.format(port=port, password=PASSWORD))
-    environment = {**os.environ, "HOME": str(home), "XDG_CONFIG_HOME": str(home / ".config")}
-    environment |= {"LIBGL_ALWAYS_SOFTWARE": "1"}
+    # OpenCV, imported by others before, points every Qt at its own plugins, which OBS's Qt cannot load.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("QT_")}
+    environment |= {"HOME": str(home), "XDG_CONFIG_HOME": str(home / ".config"), "LIBGL_ALWAYS_SOFTWARE": "1"}
     command = ["xvfb-run", "-a", "-s", "-screen 0 1280x720x24", "obs", "--minimize-to-tray", "--multi"]
     log = home / "obs.log"
     with log.open("wb") as file:
