@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import aioice.ice
 import aiortc
-from aiortc import RTCRtpReceiver, RTCRtpSender, RTCRtpTransceiver
+from aiortc import RTCDtlsTransport, RTCRtpReceiver, RTCRtpSender, RTCRtpTransceiver
 from aiortc.codecs.base import Encoder
 from aiortc.rtcrtpparameters import RTCRtpHeaderExtensionParameters, RTCRtpParameters
 from aiortc.rtp import (
@@ -72,6 +72,8 @@ def check_internals() -> list[str]:
     for fragment in ("self._queue.put_nowait((data, component))", "self._check_list", "self._protocols"):
         if fragment not in ice:
             problems.append(f"aioice's Connection has no {fragment!r}")
+    if "await recipient._handle_rtcp_packet(packet)" not in inspect.getsource(RTCDtlsTransport):
+        problems.append("RTCDtlsTransport hands reports to something else")
     if "_codecs" not in RTCRtpTransceiver.__init__.__code__.co_names:
         problems.append("RTCRtpTransceiver has no _codecs")
     return problems
@@ -160,6 +162,15 @@ def negotiated_codecs(transceiver: RTCRtpTransceiver) -> dict[int, str]:
     """Map payload type to codec name, in order of preference, for what both sides speak."""
     codecs: list[Any] = transceiver._codecs
     return {codec.payloadType: codec.name for codec in codecs if codec.name in CODEC_NAMES}
+
+
+def negotiate_opus(transceiver: RTCRtpTransceiver) -> frozenset[int]:
+    """Agree on Opus alone, mended by what later packets repeat of lost ones; return its payload types."""
+    codecs: list[Any] = transceiver._codecs
+    transceiver._codecs = opus = [codec for codec in codecs if codec.name.lower() == "opus"]
+    for codec in opus:
+        codec.parameters = {"minptime": 10, "useinbandfec": 1, "stereo": 1}
+    return frozenset(codec.payloadType for codec in opus)
 
 
 def payload_of(packet: RtpPacket) -> bytes:

@@ -23,6 +23,7 @@ from streamer.aiortc_adapter import (
     install_no_playout_delay,
     install_packet_sink,
     install_sender_reports,
+    negotiate_opus,
     negotiated_codecs,
     sent_timestamp,
 )
@@ -32,8 +33,10 @@ from streamer.config import MediaConfig
 from streamer.errors import ServiceError
 from streamer.ice import ice_servers
 from streamer.latency import SenderClock
-from streamer.offer import MAX_CANDIDATES, Offer, Trickle, bad_sdp
+from streamer.offer import MAX_CANDIDATES, Offer, SoundOffer, Trickle, bad_sdp
 from streamer.pipeline import Pipeline
+from streamer.sound import Sound
+from streamer.sound_track import SoundPacker, SoundTrack
 from streamer.stranger import refuse_strangers
 
 logger = logging.getLogger(__name__)
@@ -71,6 +74,31 @@ async def add_candidates(peer: RTCPeerConnection, trickle: Trickle, num_before: 
     return num_before + len(trickle.candidates)
 
 
+def plan_sound(peer: RTCPeerConnection, offer: SoundOffer, track: SoundTrack) -> dict[str, RTCRtpTransceiver]:
+    """Make a transceiver for each audio section, as `Connection` does for video; sound goes out from `track`."""
+    transceivers: dict[str, RTCRtpTransceiver] = {}
+    for mid in offer.mids:
+        is_source, is_output = mid == offer.source_mid, mid == offer.output_mid
+        if is_output:
+            transceivers[mid] = peer.addTransceiver(track, direction="sendrecv" if is_source else "sendonly")
+        else:
+            transceivers[mid] = peer.addTransceiver("audio", direction="recvonly" if is_source else "inactive")
+    return transceivers
+
+
+def join_sound(transceivers: dict[str, RTCRtpTransceiver], offer: SoundOffer, track: SoundTrack, sound: Sound) -> None:
+    """Let the sound come in by the section of its source and go out by `track`."""
+    types = {mid: negotiate_opus(transceivers[mid]) for mid in (offer.source_mid, offer.output_mid) if mid is not None}
+    if offer.source_mid is not None:
+        receiver = transceivers[offer.source_mid].receiver
+        sound.connect(types[offer.source_mid])
+        install_packet_sink(receiver, sound)
+        install_sender_reports(receiver, sound.report_sound)
+    if offer.output_mid is not None:
+        install_encoder(transceivers[offer.output_mid].sender, SoundPacker())
+        sound.add_sink(track)
+
+
 class Connection:
     """A peer connection joined to a pipeline. All methods run on the event loop."""
 
@@ -90,6 +118,7 @@ class Connection:
         self._sender: RTCRtpSender | None = None
         self.sender_clock: SenderClock | None = None
         """The source's wall clock, as its newest RTCP report tells it; None before the first."""
+        self._sound_track = SoundTrack()
         self._num_candidates = 0
         self._peer = RTCPeerConnection(configuration(media))
         self._listen(on_channel, on_closed)
@@ -157,13 +186,14 @@ class Connection:
                 transceiver = self._peer.addTransceiver("video", direction="recvonly" if is_source else "inactive")
             prefer_codec(transceiver, self._media.codec)
             transceivers[mid] = transceiver
-        return transceivers
+        return transceivers | plan_sound(self._peer, offer.sound, self._sound_track)
 
     def _join(self, transceivers: dict[str, RTCRtpTransceiver], offer: Offer) -> None:
         """Join the connection to the pipeline: our packet sink, our encoder."""
-        source = transceivers[offer.source_mid]
+        source, sound = transceivers[offer.source_mid], self._pipeline.sound
         install_packet_sink(source.receiver, self._pipeline.connect_source(negotiated_codecs(source)))
         install_sender_reports(source.receiver, self._on_sender_report)
+        join_sound(transceivers, offer.sound, self._sound_track, sound)
         if offer.output_mid is None:
             return
         output = transceivers[offer.output_mid]
@@ -181,3 +211,4 @@ class Connection:
 
     def _on_sender_report(self, ntp_timestamp: int, rtp_timestamp: int) -> None:
         self.sender_clock = SenderClock.from_report(ntp_timestamp, rtp_timestamp)
+        self._pipeline.sound.report_picture(ntp_timestamp, rtp_timestamp)

@@ -39,7 +39,9 @@ SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
-    "Permissions-Policy": "camera=(self), display-capture=(), fullscreen=(self), geolocation=(), microphone=(), usb=()",
+    "Permissions-Policy": (
+        "camera=(self), display-capture=(), fullscreen=(self), geolocation=(), microphone=(self), usb=()"
+    ),
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }

@@ -64,6 +64,13 @@ class Ingest:
         """RTP timestamp (90 kHz, unwrapped) of `pts` 0; None before the first frame."""
         return self._pts_origin
 
+    def pts_of(self, timestamp: int) -> int | None:
+        """Return the `pts` of a 32-bit RTP timestamp near the newest frame's; None before the first frame."""
+        if self._pts_origin is None:
+            return None
+        distance = (timestamp - self._newest_timestamp + (1 << 31)) % (1 << 32) - (1 << 31)
+        return self._newest_timestamp + distance - self._pts_origin
+
     def start(self) -> None:
         """Start the decoder thread."""
         self._thread.start()

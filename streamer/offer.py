@@ -20,6 +20,18 @@ MAX_CANDIDATES = 100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SoundOffer:
+    """What an offer says of sound. Opus is the one codec: sections without it stay silent."""
+
+    mids: tuple[str, ...]
+    """Every audio section, in order."""
+    source_mid: str | None
+    """The section on which the source's sound comes in; None if it sends none."""
+    output_mid: str | None
+    """The section on which it goes out again; None if it was not asked for."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Offer:
     """A valid offer, and what we will do with its media sections."""
 
@@ -30,6 +42,7 @@ class Offer:
     """The section on which the source's video comes in."""
     output_mid: str | None
     """The section on which the target's video goes out; None if it was not asked for."""
+    sound: SoundOffer
     playout_delay_id: int | None = None
     """Number of the RTP header extension for playout delay in the output section, if it was offered."""
 
@@ -43,6 +56,7 @@ class ViewerOffer:
     """Every video section, in order."""
     output_mid: str
     """The section on which the target's video goes out."""
+    sound: SoundOffer
     playout_delay_id: int | None = None
     """As in `Offer`."""
 
@@ -54,7 +68,7 @@ def bad_sdp(message: str) -> ServiceError:
 
 def parse_offer(text: str) -> Offer:
     """Check an SDP offer; raise `ServiceError` `bad_sdp` (400) or `no_common_codec` (406)."""
-    text, videos = _read(text, "a source must send its camera")
+    text, videos, audios = _read(text, "a source must send its camera")
     source = next((media for media in videos if media.direction in ("sendonly", "sendrecv")), None)
     if source is None:
         raise bad_sdp("The offer has no video to send: a source must send its camera.")
@@ -71,12 +85,13 @@ def parse_offer(text: str) -> Offer:
         source_mid=source.rtp.muxId,
         output_mid=output.rtp.muxId if output is not None else None,
         playout_delay_id=_extension_id(output, PLAYOUT_DELAY) if output is not None else None,
+        sound=_sound(audios, is_source=True),
     )
 
 
 def parse_viewer_offer(text: str) -> ViewerOffer:
     """Check a WHEP client's SDP offer; raise `ServiceError` `bad_sdp` (400) or `no_common_codec` (406)."""
-    text, videos = _read(text, "a viewer must ask for it")
+    text, videos, audios = _read(text, "a viewer must ask for it")
     output = next((media for media in videos if media.direction in ("recvonly", "sendrecv")), None)
     if output is None:
         raise bad_sdp("The offer has no video to receive: a viewer must ask for it.")
@@ -86,18 +101,36 @@ def parse_viewer_offer(text: str) -> ViewerOffer:
         video_mids=tuple(media.rtp.muxId for media in videos),
         output_mid=output.rtp.muxId,
         playout_delay_id=_extension_id(output, PLAYOUT_DELAY),
+        sound=_sound(audios, is_source=False),
     )
 
 
-def _read(text: str, duty: str) -> tuple[str, list[MediaDescription]]:
-    """Return an offer, every direction spelled out, and its video sections; raise `ServiceError`, with `duty`."""
+def _sound(audios: list[MediaDescription], *, is_source: bool) -> SoundOffer:
+    speaking = [media for media in audios if any(codec.name.lower() == "opus" for codec in media.rtp.codecs)]
+    source = next((media for media in speaking if media.direction in ("sendonly", "sendrecv")), None)
+    if not is_source:
+        source = None
+    asked = [media for media in speaking if media.direction in ("recvonly", "sendrecv")]
+    # Back on the section it came in on, if that goes both ways.
+    output = source if source in asked else next(iter(asked), None)
+    return SoundOffer(
+        mids=tuple(media.rtp.muxId for media in audios),
+        source_mid=source.rtp.muxId if source is not None else None,
+        output_mid=output.rtp.muxId if output is not None else None,
+    )
+
+
+def _read(text: str, duty: str) -> tuple[str, list[MediaDescription], list[MediaDescription]]:
+    """Return an offer, every direction spelled out, its video and its audio sections; raise `ServiceError`, with
+    `duty`.
+    """
     if not text.strip():
         raise bad_sdp("The offer is empty.")
     text = _spell_out_directions(text)
     description = _parse(text)
     videos = [media for media in description.media if media.kind == "video"]
     _check_media(description, videos, duty)
-    return text, videos
+    return text, videos, [media for media in description.media if media.kind == "audio"]
 
 
 def _extension_id(media: MediaDescription, uri: str) -> int | None:

@@ -10,6 +10,8 @@ import av
 
 VIDEO_TIME_BASE = Fraction(1, 90_000)
 """Time base of RTP video."""
+SOUND_TIME_BASE = Fraction(1, 48_000)
+"""Time base of Opus in RTP, whatever its bandwidth."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,6 +111,22 @@ class SharedFrame:
     """The same as RTP payloads; empty in a container."""
     is_key: bool
     """Somebody who has seen nothing yet can begin here."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SoundPacket:
+    """One Opus packet of the source: it goes on as it came, neither decoded nor encoded anew."""
+
+    seq: int
+    """RTP sequence number, wrap-around undone."""
+    pts: int
+    """When it begins on the pictures' timeline, in `time_base`: 0 at the session's first frame."""
+    time_base: Fraction
+    captured_ns: int
+    """`Clock` time at which it arrived here."""
+    timestamp: int
+    """When it begins on its sender's own clock, in `time_base`, wrap-around undone."""
+    data: bytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

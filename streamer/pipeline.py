@@ -22,6 +22,7 @@ from streamer.metrics import AGE, Meter
 from streamer.packets import FaceState, SourceFrame, TargetFrame
 from streamer.renditions import Outlets
 from streamer.slots import LatestSlot, LoopSlot
+from streamer.sound import Sound
 from streamer.tracks import TargetTrack
 
 
@@ -182,6 +183,7 @@ class Pipeline:
         self.orders = Orders(settings, self.source.wake)
         self.track = TargetTrack(self.target, self._on_sent)
         self.ingest: Ingest | None = None
+        self.sound = Sound(loop=loop, clock=clock, meter=meter, picture_pts=self._picture_pts)
         self.last_sent: TargetFrame | None = None
         self.departures = Departures()
         """What the page has not heard yet of the frames that have left."""
@@ -205,6 +207,7 @@ class Pipeline:
             self.ingest.close()
         self.source.close()
         self.target.close()
+        self.sound.close()
 
     def join(self, timeout_s: float) -> bool:
         """Wait for the decoder thread; False if it still runs. Blocks."""
@@ -214,6 +217,7 @@ class Pipeline:
         """Send a finished frame out, from the inference thread: to the source's page first, then to everybody else."""
         self.target.put(frame)
         self.outlets.put(frame)
+        self.sound.follow(frame)
         self.num_published += 1
 
     def announce(self, info: EngineInfo) -> None:
@@ -243,6 +247,9 @@ class Pipeline:
         except RuntimeError:
             # The loop has ended: nobody is left to be told.
             pass
+
+    def _picture_pts(self, timestamp: int) -> int | None:
+        return self.ingest.pts_of(timestamp) if self.ingest is not None else None
 
     def _on_sent(self, frame: TargetFrame) -> None:
         self.last_sent = frame

@@ -20,7 +20,10 @@ import av
 from av.video.reformatter import VideoReformatter
 
 from streamer.clock import Clock, elapsed_ms
-from streamer.packets import VIDEO_TIME_BASE, TargetFrame
+from streamer.continuous_sound import ContinuousSound
+from streamer.opus import SAMPLE_RATE
+from streamer.packets import VIDEO_TIME_BASE, SoundPacket, TargetFrame
+from streamer.recorded_sound import SoundTrack, add_sound_track
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +99,8 @@ class Recording:
         self._clock = clock
         self._on_written = on_written
         self._finish = finish
+        self._sound = ContinuousSound()
+        self._until = 0
         self._frames: queue.Queue[TargetFrame | None] = queue.Queue(MAX_WAITING + 1)
         self._lock = threading.Lock()
         self._is_open = True
@@ -118,6 +123,10 @@ class Recording:
                 return True
             self._frames.put_nowait(item)
             return False
+
+    def hear(self, packet: SoundPacket) -> None:
+        """Take one packet of the sound, which is silent where none comes."""
+        self._sound.hear(packet)
 
     def stop(self) -> None:
         """Take no more; what came is still written. `join` waits for that."""
@@ -171,6 +180,7 @@ class Recording:
         options = {"movflags": "frag_keyframe+empty_moov+default_base_moof"} if self.kind == "mp4" else {}
         container: Any = None
         stream: Any = None
+        track: SoundTrack | None = None
         reformatter = VideoReformatter()
         origin = 0
         try:
@@ -179,6 +189,7 @@ class Recording:
                 if container is None:
                     container = av.open(str(self._partial), "w", options=options)
                     stream = _add_stream(container, self.kind, frame.picture.width & ~1, frame.picture.height & ~1)
+                    track = add_sound_track(container, self.kind, int(frame.pts * frame.time_base * SAMPLE_RATE))
                     origin = frame.pts
                 # A target of another size, chosen while it records, is fitted to the first one's.
                 picture = reformatter.reformat(
@@ -190,6 +201,7 @@ class Recording:
                 for packet in stream.encode(picture):
                     self._num_bytes += packet.size
                     container.mux(packet)
+                self._write_sound(track, frame)
                 self._num_frames += 1
                 self._seconds = float(picture.pts * picture.time_base)
                 self._on_written(elapsed_ms(start_ns, self._clock.monotonic_ns()))
@@ -199,9 +211,23 @@ class Recording:
             if container is not None:
                 for packet in stream.encode(None):
                     container.mux(packet)
+                self._write_sound(track, None)
         finally:
             if container is not None:
                 container.close()
+
+    def _write_sound(self, track: SoundTrack | None, frame: TargetFrame | None) -> None:
+        """Write the sound up to a picture, or what is left of it."""
+        assert track is not None
+        if frame is not None:
+            self._until = int(frame.pts * frame.time_base * SAMPLE_RATE)
+            sounds = self._sound.take(self._until)
+        else:
+            sounds = self._sound.take(self._until, late=0)
+        for start, data in sounds:
+            track.write(start, data)
+        if frame is None:
+            track.finish()
 
     def _has_room(self) -> bool:
         # MP4 is copied once more at the end.

@@ -66,6 +66,10 @@ class SharedEncoder(Protocol):
         """Encode one frame, as a key frame if so asked; None if it had to be dropped."""
         ...
 
+    def close(self) -> None:
+        """Let go of everything; called on the event loop, after the last frame."""
+        ...
+
 
 class Subscriber(Protocol):
     """Somebody who takes a rendition; called on the event loop, and must not wait."""
@@ -144,6 +148,7 @@ class Rendition:
     async def wait_closed(self) -> None:
         """Wait for the encoder to let go of its last frame."""
         await self._task
+        self._encoder.close()
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()

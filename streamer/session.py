@@ -96,7 +96,9 @@ class Session:
         self._recordings = recordings
         self._recording: tuple[str, Recording] | None = None
         self.renditions = Renditions(self.pipeline.outlets, clock=clock, meter=meter)
-        self.viewers = Viewers(self.renditions, media, max_viewers=max_viewers, clock=clock, meter=meter)
+        self.viewers = Viewers(
+            self.renditions, self.pipeline.sound, media, max_viewers=max_viewers, clock=clock, meter=meter
+        )
         self._connection = Connection(self.pipeline, media, clock, on_channel=self._on_channel, on_closed=self._on_gone)
 
     # Connecting
@@ -169,8 +171,7 @@ class Session:
     def _record(self, kind: str | None) -> None:
         if kind is None:
             if self._recording is not None:
-                self.pipeline.outlets.remove(self._recording[1])
-                self._recording[1].stop()
+                self._end_recording(self._recording[1])
         elif kind not in FORMATS:
             raise MessageError("bad_value", f"record: expected one of {', '.join(FORMATS)}, got {kind!r}")
         elif self._recording is not None:
@@ -184,7 +185,13 @@ class Session:
                 raise MessageError("recording_failed", f"No recording could be started: {error}") from error
             self._recording = address, recording
             self.pipeline.outlets.add(recording)
+            self.pipeline.sound.add_sink(recording)
         self._tell_recording()
+
+    def _end_recording(self, recording: Recording) -> None:
+        self.pipeline.outlets.remove(recording)
+        self.pipeline.sound.remove_sink(recording)
+        recording.stop()
 
     def _signature(self) -> Callable[[Path], None]:
         """Give what signs a recording that starts now, with the origins of all its pictures."""
@@ -207,6 +214,7 @@ class Session:
         status = recording.status()
         if status.state in ("ready", "failed"):
             self.pipeline.outlets.remove(recording)
+            self.pipeline.sound.remove_sink(recording)
             self._recording = None
         control.send(self._channel, describe(address, status))
 
@@ -314,8 +322,7 @@ class Session:
         self.state = "ended"
         self.pipeline.close()
         if self._recording is not None:
-            self.pipeline.outlets.remove(self._recording[1])
-            self._recording[1].stop()
+            self._end_recording(self._recording[1])
 
     async def close(self, reason: Reason) -> None:
         """Say goodbye, close the connection and wait for the threads; about a second at the worst."""

@@ -12,6 +12,8 @@ from av.video.reformatter import VideoReformatter
 
 from streamer.clock import Clock, elapsed_ms
 from streamer.codecs import default_bitrate_bps, make_encoder
+from streamer.continuous_sound import ContinuousSound, add_opus_stream, opus_packet
+from streamer.opus import SAMPLE_RATE
 from streamer.packets import VIDEO_TIME_BASE, SharedFrame, TargetFrame
 
 SHARES = (1.0, 0.4, 0.12)
@@ -65,6 +67,9 @@ class RtpEncoder:
             is_key=is_key_data(self._codec, data),
         )
 
+    def close(self) -> None:
+        """Nothing is held."""
+
 
 class _Pieces:
     """A file that hands out what was written since the last time."""
@@ -85,11 +90,23 @@ class TransportStreamEncoder:
     """MPEG-2 video in an MPEG transport stream that can be entered at any key frame, each frame flushed as it comes.
 
     Players decode H.264 with a thread for each core and hold a frame back in each (OBS 29.0.2 on two cores: 222 ms
-    against 174 ms for MPEG-2, whose decoder does not).
+    against 174 ms for MPEG-2, whose decoder does not). Sound goes in as it came, Opus; players put it in
+    step by its times.
     """
 
-    def __init__(self, *, bitrate_bps: int, on_encoded: Callable[[float], None], clock: Clock) -> None:
-        """Encode at `bitrate_bps` (0: by picture size)."""
+    def __init__(
+        self,
+        *,
+        bitrate_bps: int,
+        on_encoded: Callable[[float], None],
+        clock: Clock,
+        sound: ContinuousSound | None = None,
+        on_closed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Encode at `bitrate_bps` (0: by picture size); with `sound`, the stream has a track of it from the start."""
+        self._sound = sound
+        self._on_closed = on_closed
+        self._sound_stream: Any = None
         self._bitrate_bps = bitrate_bps
         self._on_encoded = on_encoded
         self._clock = clock
@@ -112,6 +129,7 @@ class TransportStreamEncoder:
         picture = self._reformatter.reformat(frame.picture, width=width, height=height, format="yuv420p", threads=1)
         picture.pts, picture.time_base = tick, Fraction(1, STREAM_RATE)
         picture.pict_type = PictureType.I if is_key else PictureType.NONE
+        self._mux_sound(int(frame.pts * frame.time_base * SAMPLE_RATE))
         has_key = False
         for packet in self._context.encode(picture):
             has_key = has_key or packet.is_keyframe
@@ -129,6 +147,18 @@ class TransportStreamEncoder:
             is_key=has_key,
         )
 
+    def close(self) -> None:
+        """Say that it is over, to whoever feeds the sound."""
+        self._on_closed()
+
+    def _mux_sound(self, until: int) -> None:
+        """Write the sound up to a picture's time. While none comes, silence: a player that waits for it would stop."""
+        if self._sound is None:
+            return
+        for start, data in self._sound.take(until):
+            if start >= 0:
+                self._container.mux(opus_packet(self._sound_stream, start, data))
+
     def _open(self, width: int, height: int) -> av.VideoCodecContext:
         context = av.CodecContext.create("mpeg2video", "w")
         assert isinstance(context, av.VideoCodecContext)
@@ -145,4 +175,6 @@ class TransportStreamEncoder:
             options = {"mpegts_flags": "pat_pmt_at_frames", "flush_packets": "1", "max_delay": "0"}
             self._container = av.open(self._pieces, "w", format="mpegts", options=options)
             self._stream = self._container.add_mux_stream("mpeg2video", width=width, height=height)
+            if self._sound is not None:
+                self._sound_stream = add_opus_stream(self._container)
         return context

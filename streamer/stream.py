@@ -7,6 +7,7 @@ from collections import deque
 
 from aiohttp import web
 
+from streamer.continuous_sound import ContinuousSound
 from streamer.guard import TOKEN
 from streamer.keys import CLOCK, CONFIG, LOBBY, TOKENS
 from streamer.packets import SharedFrame
@@ -14,6 +15,7 @@ from streamer.renditions import Rendition
 from streamer.shared_encoders import ENCODE_SHARED, TransportStreamEncoder
 
 NAME = "mpegts"
+NAME_WITH_SOUND = "mpegts and sound"
 MAX_WAITING = 30
 """Frames that may wait for one player's socket; then it goes on at the next key frame."""
 
@@ -58,17 +60,28 @@ class _Player:
 
 
 async def play(request: web.Request) -> web.StreamResponse:
-    """`GET /stream/{session}.ts`: MPEG-2 video in an MPEG transport stream, as long as the session lives."""
+    """`GET /stream/{session}.ts`: MPEG-2 video, and Opus where the source sends sound, in an MPEG transport stream.
+
+    It lasts as long as the session. A player that came before the sound is let go when that begins: it comes again.
+    """
     session = request.app[LOBBY].find_watchable(request.match_info["session"])
     media, clock = request.app[CONFIG].media, request.app[CLOCK]
-    rendition = session.renditions.get(
-        NAME,
-        lambda: TransportStreamEncoder(
+    sound = session.pipeline.sound
+    has_sound = sound.is_present
+
+    def make() -> TransportStreamEncoder:
+        heard = ContinuousSound() if has_sound else None
+        if heard is not None:
+            sound.add_sink(heard)
+        return TransportStreamEncoder(
             bitrate_bps=media.bitrate_kbps * 1000,
             on_encoded=lambda ms: session.meter.time(ENCODE_SHARED, ms),
             clock=clock,
-        ),
-    )
+            sound=heard,
+            on_closed=lambda: sound.remove_sink(heard) if heard is not None else None,
+        )
+
+    rendition = session.renditions.get(NAME_WITH_SOUND if has_sound else NAME, make)
     response = web.StreamResponse(headers={"Content-Type": "video/mp2t"})
     player = _Player()
     rendition.add(player)
@@ -76,6 +89,8 @@ async def play(request: web.Request) -> web.StreamResponse:
         await response.prepare(request)
         while (data := await player.next()) is not None and request.app[TOKENS].holds(request[TOKEN]):
             await response.write(data)
+            if sound.is_present and not has_sound:
+                break
     except ConnectionResetError:
         pass  # The player has gone.
     finally:

@@ -22,7 +22,7 @@ from streamer.aiortc_adapter import (
 )
 from streamer.clock import Clock
 from streamer.config import MediaConfig
-from streamer.connection import add_candidates, configuration, prefer_codec
+from streamer.connection import add_candidates, configuration, join_sound, plan_sound, prefer_codec
 from streamer.errors import ServiceError
 from streamer.ladder import Ladder
 from streamer.metrics import Meter
@@ -30,6 +30,8 @@ from streamer.offer import Trickle, ViewerOffer, bad_sdp
 from streamer.packets import SharedFrame
 from streamer.renditions import Rendition, Renditions
 from streamer.shared_encoders import ENCODE_SHARED, SHARES, RtpEncoder
+from streamer.sound import Sound
+from streamer.sound_track import SoundTrack
 from streamer.stranger import refuse_strangers
 
 logger = logging.getLogger(__name__)
@@ -105,13 +107,14 @@ class Viewer:
     def __init__(
         self,
         renditions: Renditions,
+        sound: Sound,
         media: MediaConfig,
         *,
         clock: Clock,
         meter: Meter,
         on_over: Callable[[Viewer], None],
     ) -> None:
-        """Take from `renditions`; `on_over` is called when the viewer has gone."""
+        """Take from `renditions` and `sound`; `on_over` is called when the viewer has gone."""
         self.id = secrets.token_urlsafe(9)
         self.owner = ""
         """The token that it came with."""
@@ -130,6 +133,8 @@ class Viewer:
         self._created_ns = clock.monotonic_ns()
         self._peer = RTCPeerConnection(configuration(media))
         self._track = SharedTrack(self._request_key_frame)
+        self._sound = sound
+        self._sound_track = SoundTrack()
         self._peer.on("connectionstatechange", self._on_state)
 
     @property
@@ -152,12 +157,14 @@ class Viewer:
             else:
                 peer.addTransceiver("video", direction="inactive")
         assert output is not None
+        sounds = plan_sound(peer, offer.sound, self._sound_track)
         try:
             await peer.setRemoteDescription(RTCSessionDescription(sdp=offer.sdp, type="offer"))
             for transceiver in peer.getTransceivers():
-                if transceiver is not output:
+                if transceiver is not output and transceiver not in sounds.values():
                     transceiver.direction = "inactive"
             self._join(output, offer)
+            join_sound(sounds, offer.sound, self._sound_track, self._sound)
             await peer.setLocalDescription(await peer.createAnswer())
             refuse_strangers(peer, self._clock)
         except OperationError as error:
@@ -248,7 +255,9 @@ class Viewer:
         for rendition in (self._current, self._next):
             if rendition is not None:
                 rendition.remove(self)
+        self._sound.remove_sink(self._sound_track)
         self._track.stop()
+        self._sound_track.stop()
 
     async def close(self) -> None:
         """Close the connection, within `CLOSE_S`."""
@@ -264,10 +273,18 @@ class Viewers:
     """The viewers of one session."""
 
     def __init__(
-        self, renditions: Renditions, media: MediaConfig, *, max_viewers: int, clock: Clock, meter: Meter
+        self,
+        renditions: Renditions,
+        sound: Sound,
+        media: MediaConfig,
+        *,
+        max_viewers: int,
+        clock: Clock,
+        meter: Meter,
     ) -> None:
         """Admit `max_viewers` at a time."""
         self._renditions = renditions
+        self._sound = sound
         self._media = media
         self._max_viewers = max_viewers
         self._clock = clock
@@ -283,7 +300,9 @@ class Viewers:
         if len(self._viewers) >= self._max_viewers:
             text = f"All {self._max_viewers} places for viewers are taken; try again later."
             raise ServiceError(503, "viewers_full", text, retry_after_s=3)
-        viewer = Viewer(self._renditions, self._media, clock=self._clock, meter=self._meter, on_over=self.end)
+        viewer = Viewer(
+            self._renditions, self._sound, self._media, clock=self._clock, meter=self._meter, on_over=self.end
+        )
         viewer.owner = owner
         self._viewers[viewer.id] = viewer
         try:

@@ -12,6 +12,7 @@ import { Latency } from "./latency.js";
 import { Lifecycle } from "./lifecycle.js";
 import { Mesh } from "./mesh.js";
 import { Meters } from "./meters.js";
+import { Microphone } from "./microphone.js";
 import { Notice } from "./notice.js";
 import { Outputs } from "./outputs.js";
 import { CameraPicker } from "./picker.js";
@@ -26,6 +27,7 @@ const query = new URLSearchParams(location.search);
 const store = new Store();
 const camera = new Camera();
 const cameras = new CameraPicker(find("cameras"), camera);
+const microphone = new Microphone(find("microphones"));
 const frames = new Frames(find("output"));
 const actors = new Actors(find("target"));
 const choices = {
@@ -68,7 +70,11 @@ lifecycle.addEventListener("change", () => {
     face.show(null, 0, false);
     mesh.wipe();
   }
-  if (state === "idle") meters.clear();
+  if (state === "idle") {
+    meters.clear();
+    microphone.close();
+  }
+  showListening();
   if (camera.stream) void listCameras();
   showTarget();
 });
@@ -77,6 +83,8 @@ lifecycle.addEventListener("session", () => {
   const { session } = lifecycle;
   if (!session) return;
   isCameraMuted = false;
+  if (microphone.track) void session.setSound(microphone.track);
+  else void microphone.open();
   mesh.attach(session.control);
   keepsake.attach(session.control);
   session.addEventListener("stream", (event) => view.play(/** @type {CustomEvent} */ (event).detail));
@@ -184,6 +192,27 @@ navigator.permissions?.query({ name: /** @type {PermissionName} */ ("camera") })
     if (permission.state === "granted" && lifecycle.failure?.code === "camera_denied") start();
   });
 }, () => undefined);
+
+// --- sound -----------------------------------------------------------------------------------------------------------
+
+function showListening() {
+  const button = find("listen");
+  const output = find("output");
+  button.disabled = lifecycle.state !== "live" || !microphone.track;
+  if (button.disabled) output.muted = true; // Nobody is surprised by their own voice when the next session starts.
+  button.setAttribute("aria-pressed", String(!output.muted));
+}
+microphone.addEventListener("track", () => {
+  // Chosen before the start: it was opened for the permission alone.
+  if (microphone.track && !lifecycle.isRunning) return microphone.close();
+  void lifecycle.session?.setSound(microphone.track);
+  showListening();
+});
+microphone.addEventListener("refused", (event) => (find("note").textContent = /** @type {CustomEvent} */ (event).detail));
+find("listen").addEventListener("click", () => {
+  find("output").muted = !find("output").muted;
+  showListening();
+});
 
 const mirror = find("mirror");
 function showMirror(/** @type {boolean} */ isMirrored) {

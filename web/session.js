@@ -33,6 +33,10 @@ export class Session extends EventTarget {
   #isClosed = false;
   /** A TURN server said no to our password. */
   #isRelayRefused = false;
+  /** @type {MediaStreamTrack|null} */
+  #sound = null;
+  /** @type {RTCRtpTransceiver|null} */
+  #soundLine = null;
 
   /** @param {RTCIceServer[]} iceServers */
   constructor(iceServers) {
@@ -80,6 +84,13 @@ export class Session extends EventTarget {
     await this.peer.getSenders()[0]?.replaceTrack(track);
   }
 
+  /** Send this sound from now on, or none.
+   * @param {MediaStreamTrack|null} track */
+  async setSound(track) {
+    this.#sound = track;
+    await this.#soundLine?.sender.replaceTrack(track).catch(() => undefined);
+  }
+
   /** @returns {Promise<number>} frames that the camera gave and the browser sent */
   async framesSent() {
     const report = [...(await this.peer.getStats()).values()];
@@ -101,6 +112,8 @@ export class Session extends EventTarget {
       direction: "sendrecv",
       sendEncodings: [{ maxBitrate: MAX_BITRATE }],
     });
+    // A line for sound is there from the start: a microphone that is chosen later needs no new negotiation.
+    this.#soundLine = this.peer.addTransceiver(this.#sound ?? "audio", { direction: "sendrecv" });
     const stream = new MediaStream();
     this.peer.addEventListener("track", (event) => {
       stream.addTrack(event.track);

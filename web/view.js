@@ -46,7 +46,7 @@ export class View {
   /** @param {MediaStream} stream */
   play(stream) {
     const output = this.#find("output");
-    output.srcObject = stream;
+    if (output.srcObject !== stream) output.srcObject = stream;
     const again = () => void output.play().catch(() => undefined);
     // Muted video may play without a click; where even that is refused, the first click starts it.
     output.play().catch(() => document.addEventListener("pointerdown", again, { once: true }));

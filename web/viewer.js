@@ -33,6 +33,17 @@ function gathered(peer) {
   });
 }
 
+/** Play with sound; where the browser wants a click for that, play without until it comes. */
+async function play() {
+  try {
+    await video.play();
+  } catch {
+    video.muted = true;
+    await video.play().catch(() => undefined);
+  }
+}
+document.addEventListener("click", () => (video.muted = false));
+
 /** Resolves when the connection is over, whoever ended it.
  * @param {RTCPeerConnection} peer */
 function over(peer) {
@@ -66,13 +77,14 @@ async function watch() {
   window.addEventListener("pagehide", leave, { signal: abort.signal });
   try {
     const transceiver = peer.addTransceiver("video", { direction: "recvonly" });
+    peer.addTransceiver("audio", { direction: "recvonly" });
     const receiver = /** @type {any} */ (transceiver.receiver);
     if ("jitterBufferTarget" in receiver) receiver.jitterBufferTarget = 0;
     const stream = new MediaStream();
     peer.addEventListener("track", (event) => {
       stream.addTrack(event.track);
-      video.srcObject = stream;
-      video.play().catch(() => undefined);
+      if (video.srcObject !== stream) video.srcObject = stream;
+      void play();
     });
     await peer.setLocalDescription();
     await gathered(peer);

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -133,7 +133,13 @@ async def offer_of(page: Page) -> str:
     return str(page.peer.localDescription.sdp)
 
 
-def make_page(camera: NumberedCamera, *, codec: str | None = None, has_output: bool = True) -> Page:
+def make_page(
+    camera: NumberedCamera,
+    *,
+    codec: str | None = None,
+    has_output: bool = True,
+    microphone: MediaStreamTrack | None = None,
+) -> Page:
     """Make a page that has not connected."""
     peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
     page = Page(peer, camera)
@@ -143,6 +149,8 @@ def make_page(camera: NumberedCamera, *, codec: str | None = None, has_output: b
 
         wanted = [c for c in RTCRtpSender.getCapabilities("video").codecs if c.mimeType in (codec, "video/rtx")]
         transceiver.setCodecPreferences(wanted)
+    if microphone is not None:
+        peer.addTransceiver(microphone, direction="sendrecv" if has_output else "sendonly")
     page.channel = peer.createDataChannel("control")
     page.channel.on("message", page.hear)
     return page
@@ -156,11 +164,19 @@ async def connected(
     query: str = "",
     codec: str | None = None,
     has_output: bool = True,
+    microphone: MediaStreamTrack | None = None,
+    on_made: Callable[[Page], None] = lambda _: None,
 ) -> AsyncIterator[Page]:
-    """Open a session and close it at the end, as a page does."""
-    page = make_page(camera, codec=codec, has_output=has_output)
+    """Open a session and close it at the end, as a page does; `on_made` may change the page before it connects."""
+    page = make_page(camera, codec=codec, has_output=has_output, microphone=microphone)
+    on_made(page)
     watchers: list[asyncio.Task[None]] = []
-    page.peer.on("track", lambda track: watchers.append(asyncio.create_task(page.watch(track), name="watch-output")))
+
+    def on_track(track: MediaStreamTrack) -> None:
+        if track.kind == "video":
+            watchers.append(asyncio.create_task(page.watch(track), name="watch-output"))
+
+    page.peer.on("track", on_track)
     try:
         async with ClientSession() as http:
             url = f"{server.rstrip('/') if isinstance(server, str) else server.make_url('')}/whip{query}"
@@ -208,12 +224,27 @@ class Viewer:
 
 
 @asynccontextmanager
-async def viewing(server: TestServer, session: str = "live", *, codec: str | None = None) -> AsyncIterator[Viewer]:
-    """Watch a session, and leave at the end."""
+async def viewing(
+    server: TestServer,
+    session: str = "live",
+    *,
+    codec: str | None = None,
+    has_sound: bool = False,
+    on_made: Callable[[Viewer], None] = lambda _: None,
+) -> AsyncIterator[Viewer]:
+    """Watch a session, and leave at the end; `on_made` may change the viewer before it connects."""
     viewer = Viewer(RTCPeerConnection(RTCConfiguration(iceServers=[])))
     watchers: list[asyncio.Task[None]] = []
-    viewer.peer.on("track", lambda track: watchers.append(asyncio.create_task(viewer.watch(track), name="view")))
+
+    def on_track(track: MediaStreamTrack) -> None:
+        if track.kind == "video":
+            watchers.append(asyncio.create_task(viewer.watch(track), name="view"))
+
+    viewer.peer.on("track", on_track)
     transceiver = viewer.peer.addTransceiver("video", direction="recvonly")
+    if has_sound:
+        viewer.peer.addTransceiver("audio", direction="recvonly")
+    on_made(viewer)
     if codec is not None:
         from aiortc import RTCRtpSender
 

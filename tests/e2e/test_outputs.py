@@ -83,3 +83,52 @@ async def test_addresses_and_the_way_to_a_phone_are_on_the_page(browser: Browser
     await page.click("#phone summary")
     await page.wait_for_selector("#phone-text:not(:empty)")
     assert "--https" in await page.inner_text("#phone-text")
+
+
+LISTEN = """
+async (peer) => {
+  const energy = async () => {
+    const entries = [...(await peer.getStats()).values()];
+    return entries.find(({type, kind}) => type === "inbound-rtp" && kind === "audio")?.totalAudioEnergy ?? 0;
+  };
+  const before = await energy();
+  for (let i = 0; i < 100; i++) {
+    await new Promise((done) => setTimeout(done, 50));
+    if (await energy() > before) return true;
+  }
+  return false;
+}
+"""
+KEEP_PEERS = """
+window.peers = [];
+const Peer = window.RTCPeerConnection;
+window.RTCPeerConnection = class extends Peer { constructor(...all) { super(...all); window.peers.push(this); } };
+"""
+
+
+async def test_a_microphone_is_heard_when_chosen_and_the_page_stays_mute_until_asked(
+    browser: Browser, server: TestServer
+) -> None:
+    context = await browser.new_context(viewport={"width": 1300, "height": 900})
+    await context.add_init_script(KEEP_PEERS)
+    page, view = await context.new_page(), await context.new_page()
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    await page.goto(str(server.make_url("/?autostart=1")))
+    await page.wait_for_selector("body[data-state=live]")
+    assert await page.input_value("#microphones") == "off"
+    assert await page.is_disabled("#listen")
+    await view.goto(str(server.make_url("/view/live")))
+    await view.wait_for_selector("body[data-state=live]")
+    await page.select_option("#microphones", "default")  # Chromium's own beeps
+    await page.wait_for_selector("#listen:enabled")
+    assert await view.evaluate(f"({LISTEN})(window.peers.at(-1))")
+    assert not await view.evaluate("output.muted")
+    assert await page.evaluate("output.muted")
+    await page.click("#listen")
+    assert not await page.evaluate("output.muted")
+    assert await page.evaluate(f"({LISTEN})(window.peers.at(-1))")
+    await page.select_option("#microphones", "off")
+    assert await page.is_disabled("#listen")
+    assert await page.evaluate("output.muted")
+    assert problems == []

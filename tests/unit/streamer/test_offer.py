@@ -7,7 +7,7 @@ import pytest
 from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection
 
 from streamer.errors import ServiceError
-from streamer.offer import parse_offer, parse_trickle
+from streamer.offer import parse_offer, parse_trickle, parse_viewer_offer
 
 
 class Camera(MediaStreamTrack):
@@ -44,6 +44,20 @@ async def test_one_line_both_ways() -> None:
 async def test_two_lines_and_audio_beside_them() -> None:
     parsed = parse_offer(await offer(("audio", "sendonly"), ("video", "recvonly"), ("video", "sendonly")))
     assert (parsed.video_mids, parsed.source_mid, parsed.output_mid) == (("1", "2"), "2", "1")
+
+
+async def test_sound_comes_in_and_goes_out_where_it_was_offered() -> None:
+    one_way = parse_offer(await offer(("audio", "sendonly"), ("video", "sendrecv"))).sound
+    assert (one_way.mids, one_way.source_mid, one_way.output_mid) == (("0",), "0", None)
+    both = parse_offer(await offer(("video", "sendrecv"), ("audio", "sendrecv"))).sound
+    assert (both.source_mid, both.output_mid) == ("1", "1")
+    apart = parse_offer(await offer(("audio", "recvonly"), ("video", "sendrecv"), ("audio", "sendonly"))).sound
+    assert (apart.source_mid, apart.output_mid) == ("2", "0")
+    text = await offer(("video", "recvonly"), ("audio", "sendrecv"))
+    viewer = parse_viewer_offer(text).sound
+    assert (viewer.source_mid, viewer.output_mid) == (None, "1")
+    mute = parse_viewer_offer(text.replace("opus/48000", "speex/8000")).sound
+    assert (mute.mids, mute.output_mid) == (("1",), None)
 
 
 async def test_a_section_without_direction_goes_both_ways() -> None:

@@ -29,6 +29,7 @@ class FakeEncoder:
         self.gate = threading.Event()
         self.gate.set()
         self.error: Exception | None = None
+        self.num_closed = 0
 
     def encode(self, frame: TargetFrame, is_key: bool) -> SharedFrame | None:
         self.gate.wait(5)
@@ -44,6 +45,9 @@ class FakeEncoder:
             payloads=(b"x",),
             is_key=is_key,
         )
+
+    def close(self) -> None:
+        self.num_closed += 1
 
 
 class Listener:
