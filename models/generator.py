@@ -4,12 +4,14 @@ After the rendering-to-video network of Deep Video Portraits (Kim et al., SIGGRA
 live frame costs one frame and not eleven: `stem` reduces each conditioning frame once, a ring keeps the last results,
 and `decode` turns the ring and the current frame into a picture. The correspondence image addresses a learned texture
 (after Thies et al., "Deferred Neural Rendering", SIGGRAPH 2019), and a learned plate holds the still background.
+
+This is what all designs of the network have in common. The two that there are lie in `lean_generator` and
+`full_generator`; `build_generator` makes the one that a config asks for.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -18,8 +20,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 CONDITIONING_CHANNELS = 9
+SURFACE_EXTRA = 4
+"""Channels of the surface behind those of the texture: whether the head covers the pixel, eyes and gaze."""
 SLOPE = 0.1
 """Negative slope of the leaky rectifiers."""
+DESIGNS = ("lean", "full")
+FIRST_DESIGN: dict[str, Any] = {"design": "full", "magnification": 1, "fine_channels": 1}
+"""What a config means that was written before there was a choice."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,30 +34,54 @@ class GeneratorConfig:
     """Sizes of a `SpaceTimeGenerator`."""
 
     resolution: int = 256
-    """Width and height of conditioning and output, pixels; a multiple of 128."""
+    """Width and height of conditioning and output, pixels; a multiple of 128 times the magnification."""
     window: int = 11
     """Conditioning frames seen at once, the current one last."""
-    stem_channels: int = 24
-    """Channels of the small feature map kept of each frame, at 1/8 of the resolution."""
-    widths: tuple[int, ...] = (32, 64, 96, 128, 128)
-    """Channels at 1/2, 1/4, 1/8, 1/16 and 1/32 of the resolution."""
+    design: str = "lean"
+    """lean, or full: the first design, at four times the cost."""
+    magnification: int = 1
+    """1, or 2: the lean design computes as for half the resolution, and adds what is finer to the result."""
+    stem_channels: int = 16
+    """Channels of the small feature map kept of each frame, at 1/8 of the magnified resolution."""
+    widths: tuple[int, ...] = (24, 48, 64, 96, 128)
+    """Channels at 1/2, 1/4, 1/8, 1/16 and 1/32 of the magnified resolution."""
     texture_channels: int = 12
     """Channels of the learned texture."""
     texture_size: tuple[int, int] = (256, 384)
     """Height and width of the learned texture, texels."""
     detail_channels: int = 8
-    """Channels that the decoder hands to the last, full-resolution layers."""
+    """Channels that the full design hands to its last, full-resolution layers."""
+    fine_channels: int = 16
+    """Channels of the layer that adds what is finer, where the magnification is 2."""
     dropped: tuple[str, ...] = ()
     """Conditioning images replaced by zeros, for ablation: any of diffuse, correspondence, gaze."""
 
     def __post_init__(self) -> None:
-        if self.resolution % 128 or self.resolution <= 0:
-            raise ValueError(f"resolution: expected a multiple of 128, got {self.resolution}")
+        if self.design not in DESIGNS:
+            raise ValueError(f"design: expected one of {', '.join(DESIGNS)}, got {self.design!r}")
+        if self.magnification not in ((1, 2) if self.design == "lean" else (1,)):
+            raise ValueError(f"magnification: expected 1, or 2 of the lean design, got {self.magnification}")
+        if self.resolution % (128 * self.magnification) or self.resolution <= 0:
+            raise ValueError(f"resolution: expected a multiple of {128 * self.magnification}, got {self.resolution}")
         if self.window < 1:
             raise ValueError(f"window: expected at least 1, got {self.window}")
+        if len(self.widths) != 5 or len(self.texture_size) != 2:
+            raise ValueError(f"expected 5 widths and 2 sides of a texture, got {self.widths}, {self.texture_size}")
         unknown = set(self.dropped) - {"diffuse", "correspondence", "gaze"}
         if unknown:
             raise ValueError(f"dropped: unknown conditioning images {sorted(unknown)}")
+
+    @classmethod
+    def of_size(cls, resolution: int, **changes: Any) -> Self:  # noqa: ANN401 - fields of several types
+        """Give what suits a `resolution`: from 512 on, the network of half of it and what is finer."""
+        if resolution >= 512:
+            changes = {"magnification": 2, "texture_size": (384, 576), **changes}
+        return cls(resolution=resolution, **changes)
+
+    @property
+    def trunk_size(self) -> int:
+        """Width and height that all but the last layers compute for, pixels."""
+        return self.resolution // self.magnification
 
     def to_json(self) -> dict[str, Any]:
         """Turn into plain JSON values."""
@@ -63,24 +94,30 @@ class GeneratorConfig:
         unknown = set(values) - fields
         if unknown:
             raise ValueError(f"generator config: unknown fields {sorted(unknown)}")
+        if "design" not in values:
+            values = {**FIRST_DESIGN, **values}
         clean: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
         }
         for name, value in clean.items():
-            numbers = value if isinstance(value, tuple) and name != "dropped" else (value,)
-            if name != "dropped" and not all(isinstance(n, int) and 0 < n <= 4096 for n in numbers):
+            if name in ("dropped", "design"):
+                continue
+            numbers = value if isinstance(value, tuple) else (value,)
+            if not all(isinstance(n, int) and 0 < n <= 4096 for n in numbers):
                 raise ValueError(f"generator config: {name} must be whole numbers from 1 to 4096, got {value!r}")
         return cls(**clean)
 
 
-def _conv(inputs: int, outputs: int, *, size: int = 3, stride: int = 1) -> nn.Conv2d:
+def convolution(inputs: int, outputs: int, *, size: int = 3, stride: int = 1) -> nn.Conv2d:
+    """Make a convolution that keeps the size but for its stride, ready to be followed by `activate`."""
     conv = nn.Conv2d(inputs, outputs, size, stride, size // 2)
     nn.init.kaiming_normal_(conv.weight, SLOPE)
     nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
     return conv
 
 
-def _activate(x: Tensor) -> Tensor:
+def activate(x: Tensor) -> Tensor:
+    """Apply the leaky rectifier that is used throughout."""
     return functional.leaky_relu(x, SLOPE)
 
 
@@ -89,49 +126,30 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.first = _conv(channels, channels)
-        self.second = _conv(channels, channels)
+        self.first = convolution(channels, channels)
+        self.second = convolution(channels, channels)
         with torch.no_grad():
             self.second.weight.mul_(0.3)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `[B, C, H, W]` to the same shape."""
-        return _activate(x + self.second(_activate(self.first(x))))
+        return activate(x + self.second(activate(self.first(x))))
 
 
 class SpaceTimeGenerator(nn.Module):
     """Conditioning window to video frame; see the module's text. Runs on any device, float32 or bfloat16."""
 
     keep: Tensor
+    block: int
+    """Pixels, across and down, that lie together as channels in `surface` and in what is painted."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         self.config = config
-        size, widths, stem = config.resolution, config.widths, config.stem_channels
-        self.stem_first = _conv(CONDITIONING_CHANNELS, stem)
-        self.stem_second = _conv(stem, stem, stride=2)
-        self.fuse = _conv(stem * config.window, widths[2], size=1)
-        self.canvas = nn.Parameter(torch.zeros(1, widths[1], size // 4, size // 4))
-        self.enter = _conv(CONDITIONING_CHANNELS * 4, widths[0], size=1)
-        self.down = nn.ModuleList(_conv(a, b, stride=2) for a, b in itertools.pairwise(widths))
-        self.encode = nn.ModuleList(ResidualBlock(width) for width in widths[2:])
-        # One pixel wide and before the enlargement: the same function as behind it, at a quarter of the work.
-        self.up = nn.ModuleList(_conv(b, a, size=1) for a, b in itertools.pairwise(widths))
-        self.decode_blocks = nn.ModuleList(ResidualBlock(width) for width in widths[1:-1])
-        # The head decides where neck and shoulders are: a global summary reaches every place of every level.
-        self.summary = _conv(widths[-1], 16, size=1)
-        self.summary_hidden = nn.Linear(16 * (size // 32) ** 2, 128)
-        self.summary_out = nn.Linear(128, sum(widths[1:-1]))
-        nn.init.zeros_(self.summary_out.weight)
-        nn.init.zeros_(self.summary_out.bias)
-        self.detail = _conv(widths[0], config.detail_channels * 4)
+        size, stem = config.resolution, config.stem_channels
+        self.stem_first = convolution(CONDITIONING_CHANNELS, stem)
+        self.stem_second = convolution(stem, stem, stride=2)
         self.texture = nn.Parameter(0.1 * torch.randn(1, config.texture_channels, *config.texture_size))
-        self.mix = _conv(config.detail_channels + config.texture_channels + 4, 16)
-        self.paint = _conv(16, 4, size=1)
-        with torch.no_grad():
-            # Begin with the network's own paint everywhere: a mask that begins shut may never learn to open.
-            self.paint.weight.mul_(0.1)
-            self.paint.bias[3] = 2.0  # type: ignore[index]
         self.plate = nn.Parameter(torch.full((1, 3, size, size), 0.5))
         keep = torch.ones(1, CONDITIONING_CHANNELS, 1, 1)
         for index, name in enumerate(("diffuse", "correspondence", "gaze")):
@@ -139,68 +157,82 @@ class SpaceTimeGenerator(nn.Module):
                 keep[:, 3 * index : 3 * index + 3] = 0
         self.register_buffer("keep", keep, persistent=False)
 
+    def _add_summary(self, widths: tuple[int, ...]) -> None:
+        """Make the layers of `summarize` for levels of these `widths`."""
+        # The head decides where neck and shoulders are: a global summary reaches every place of every level.
+        self._shift_widths = list(widths)
+        self.summary = convolution(self.config.widths[-1], 16, size=1)
+        self.summary_hidden = nn.Linear(16 * (self.config.trunk_size // 32) ** 2, 128)
+        self.summary_out = nn.Linear(128, sum(widths))
+        nn.init.zeros_(self.summary_out.weight)
+        nn.init.zeros_(self.summary_out.bias)
+
+    def summarize(self, deepest: Tensor) -> list[Tensor]:
+        """Give what the deepest level says to all places of each level, `[B, C, 1, 1]`."""
+        code = activate(self.summary_hidden(activate(self.summary(deepest)).flatten(1)))
+        return list(torch.split(self.summary_out(code)[:, :, None, None], self._shift_widths, 1))
+
+    @property
+    def last_features(self) -> nn.Module:
+        """The module that gives the last features before they are painted."""
+        raise NotImplementedError
+
     @property
     def stem_shape(self) -> tuple[int, int, int]:
-        """Shape `[S, h, w]` of one frame's stem."""
-        side = self.config.resolution // 8
-        return self.config.stem_channels, side, side
+        """Shape `[h, w, S]` of one frame's stem."""
+        side = self.config.trunk_size // 8
+        return side, side, self.config.stem_channels
+
+    @property
+    def reduction(self) -> int:
+        """Pixels, across and down, that the stem sees as one."""
+        return 4 * self.config.magnification
 
     def stem(self, conditioning: Tensor) -> Tensor:
-        """Reduce one conditioning frame `[B, 9, H, W]` to `[B, S, H / 8, W / 8]`."""
-        return self.stem_reduced(functional.avg_pool2d(conditioning, 4))
+        """Reduce one conditioning frame `[B, 9, H, W]` to `[B, h, w, S]`, an eighth of the trunk's size."""
+        return self.stem_reduced(functional.avg_pool2d(conditioning, self.reduction))
 
     def stem_reduced(self, reduced: Tensor) -> Tensor:
-        """Do the rest of `stem` on a frame already averaged over 4 x 4 pixels, `[B, 9, H / 4, W / 4]`."""
-        return _activate(self.stem_second(_activate(self.stem_first(reduced * self.keep))))
+        """Do the rest of `stem` on a frame already averaged over `reduction` pixels each way, `[B, 9, 2 h, 2 w]`."""
+        stem = activate(self.stem_second(activate(self.stem_first(reduced * self.keep))))
+        return stem.permute(0, 2, 3, 1)
 
     def decode(self, conditioning: Tensor, window: Tensor) -> Tensor:
         """Turn the current frame `[B, 9, H, W]` and all stems, current last, into a picture `[B, 3, H, W]` in 0 to 1.
 
-        `window` is `[B, L, S, h, w]`, with the shape of `stem`'s result behind the window's length.
+        `window` is `[B, L, h, w, S]`, with the shape of `stem`'s result behind the window's length.
         """
         conditioning = conditioning * self.keep
-        surface = torch.cat([self._sample_texture(conditioning[:, 3:6]), conditioning[:, 6:9]], 1)
-        painted = self.paint_prepared(functional.pixel_unshuffle(conditioning, 2), surface, window)
+        surface = torch.cat([self.sample_texture(conditioning[:, 3:6]), conditioning[:, 6:9]], 1)
+        magnification = self.config.magnification
+        frame = conditioning
+        surfaces = [into_blocks(surface, self.block)]
+        if magnification > 1:
+            frame = functional.avg_pool2d(conditioning, magnification)
+            surfaces.insert(0, into_blocks(functional.avg_pool2d(surface, magnification), self.block))
+        painted = self.paint_prepared(functional.pixel_unshuffle(frame, 2), surfaces, window)
+        painted = out_of_blocks(painted, self.block)
         mask = painted[:, 3:]
         return painted[:, :3] * mask + self.plate * (1 - mask)
 
-    def paint_prepared(self, unshuffled: Tensor, surface: Tensor, window: Tensor) -> Tensor:
+    def paint_prepared(self, unshuffled: Tensor, surfaces: list[Tensor], window: Tensor) -> Tensor:
         """Do `decode` up to the plate, with the current frame laid out as the network reads it.
 
-        `unshuffled` is `[B, 36, H / 2, W / 2]`, each 2 x 2 pixels as channels. `surface` is `[B, C + 4, H, W]`:
-        the texture, its coverage, and the eye and gaze image. Gives `[B, 4, H, W]`: the paint and, last, its mask, the
-        share of it that hides the plate, each in 0 to 1.
+        `unshuffled` is `[B, 36, h, w]`: each 2 x 2 pixels, at the trunk's size, as channels. `surfaces`, from the
+        trunk's size up to the picture's, are `[B, b * b * (C + 4), H / b, W / b]`: the texture, its coverage, and the
+        eye and gaze image, as `into_blocks` arranges them. Gives, arranged alike, `[B, b * b * 4, H / b, W / b]`: the
+        paint and, last, its mask, the share of it that hides the plate, each in 0 to 1.
         """
-        batch, length, channels, height, width = window.shape
-        context = self.fuse(window.reshape(batch, length * channels, height, width))
-        x = _activate(self.enter(unshuffled))
-        skips = [x]
-        x = _activate(self.down[0](x) + self.canvas)
-        skips.append(x)
-        for level, (down, block) in enumerate(zip(list(self.down)[1:], self.encode, strict=True)):
-            x = down(x)
-            x = block(_activate(x + context if level == 0 else x))
-            skips.append(x)
-        shifts = self._summarize(x)
-        x = skips.pop()
-        for level in range(len(self.up) - 1, -1, -1):
-            x = functional.interpolate(self.up[level](x), scale_factor=2.0, mode="nearest")
-            x = _activate(x + skips.pop())
-            if level > 0:
-                x = self.decode_blocks[level - 1](x + shifts[level - 1])
-        detail = _activate(functional.pixel_shuffle(self.detail(x), 2))
-        # One convolution over both, without putting them into one tensor first: at full size that costs as much.
-        split = detail.shape[1]
-        mixed = functional.conv2d(detail, self.mix.weight[:, :split], self.mix.bias, padding=1)
-        mixed = _activate(mixed + functional.conv2d(surface, self.mix.weight[:, split:], padding=1))
-        return torch.sigmoid(self.paint(mixed))
+        raise NotImplementedError
 
-    def _summarize(self, x: Tensor) -> list[Tensor]:
-        code = _activate(self.summary_hidden(_activate(self.summary(x)).flatten(1)))
-        shifts = self.summary_out(code)[:, :, None, None]
-        return list(torch.split(shifts, list(self.config.widths[1:-1]), 1))
+    def fuse_window(self, window: Tensor) -> Tensor:
+        """Lay the stems of a window `[B, L, h, w, S]` side by side as channels, `[B, L * S, h, w]`."""
+        batch, length, height, width, channels = window.shape
+        # Channels last throughout: no value travels further than a frame's own channels.
+        joined = window.permute(0, 2, 3, 1, 4).reshape(batch, height, width, length * channels)
+        return joined.permute(0, 3, 1, 2)
 
-    def _sample_texture(self, correspondence: Tensor) -> Tensor:
+    def sample_texture(self, correspondence: Tensor) -> Tensor:
         """Look the texture up at codes `[B, 3, H, W]`: features and, last, coverage, `[B, texture + 1, H, W]`."""
         across, depth = correspondence[:, 0] - 0.5, correspondence[:, 2] - 0.35
         covered = (correspondence.sum(1, keepdim=True) > 1e-3).to(correspondence.dtype)
@@ -221,6 +253,36 @@ class SpaceTimeGenerator(nn.Module):
         return self.decode(frames[:, -1], stems)
 
 
+def build_generator(config: GeneratorConfig) -> SpaceTimeGenerator:
+    """Make the network that `config` asks for, untrained."""
+    from models.full_generator import FullGenerator
+    from models.lean_generator import LeanGenerator
+
+    return LeanGenerator(config) if config.design == "lean" else FullGenerator(config)
+
+
+def into_blocks(image: Tensor, side: int) -> Tensor:
+    """Lay each `side` x `side` pixels of `[B, C, H, W]` behind each other, a pixel's channels side by side.
+
+    Gives `[B, side * side * C, H / side, W / side]`; each pixel stays in one piece, as memory is read.
+    """
+    if side == 1:
+        return image
+    batch, channels, height, width = image.shape
+    parts = image.reshape(batch, channels, height // side, side, width // side, side).permute(0, 3, 5, 1, 2, 4)
+    blocks = parts.reshape(batch, side * side * channels, height // side, width // side)
+    return blocks.contiguous(memory_format=torch.channels_last)
+
+
+def out_of_blocks(blocks: Tensor, side: int) -> Tensor:
+    """Undo `into_blocks`."""
+    if side == 1:
+        return blocks
+    batch, channels, height, width = blocks.shape
+    parts = blocks.reshape(batch, side, side, channels // side**2, height, width).permute(0, 3, 4, 1, 5, 2)
+    return parts.reshape(batch, channels // side**2, height * side, width * side)
+
+
 class StreamingStep(nn.Module):
     """One live frame as one network: what an engine executes."""
 
@@ -229,6 +291,6 @@ class StreamingStep(nn.Module):
         self.generator = generator
 
     def forward(self, conditioning: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
-        """Take a frame `[1, 9, H, W]` and past stems `[1, L - 1, S, h, w]`; give a picture and the frame's stem."""
+        """Take a frame `[1, 9, H, W]` and past stems `[1, L - 1, h, w, S]`; give a picture and the frame's stem."""
         stem = self.generator.stem(conditioning)
         return self.generator.decode(conditioning, torch.cat([past, stem[:, None]], 1)), stem

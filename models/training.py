@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def choose_device(name: str) -> torch.device:
@@ -17,6 +18,14 @@ def choose_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("device: PyTorch finds no CUDA device here")
     return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Say whether `device` multiplies in bfloat16 by hardware; elsewhere it is many times slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    has = torch.cpu.get_capabilities()
+    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
 
 
 @torch.no_grad()
@@ -29,6 +38,16 @@ def follow(average: nn.Module, network: nn.Module, keep: float, step: int) -> No
             mean.lerp_(new[name], 1.0 - keep)
         else:
             mean.copy_(new[name])
+
+
+@torch.no_grad()
+def adopt(network: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
+    """Copy from `weights` what `network` has by the same name and in the same shape; give the names."""
+    own = network.state_dict()
+    taken = [name for name, value in weights.items() if name in own and own[name].shape == value.shape]
+    for name in taken:
+        own[name].copy_(weights[name])
+    return taken
 
 
 def write_checkpoint(state: dict[str, Any], folder: Path) -> None:

@@ -7,7 +7,6 @@ frames: a window of one frame instead of eleven, and each conditioning image lef
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -47,7 +46,7 @@ def ablate(
     for name, changes in VARIANTS.items():
         if name in table:
             continue
-        generator = dataclasses.replace(GeneratorConfig(resolution=resolution), **changes)  # type: ignore[arg-type]
+        generator = GeneratorConfig.of_size(resolution, **changes)
         folder = output / name.replace(" ", "_")
         trainer, _ = prepare(recording, model, config, generator, folder, choose_device(device))
         train(trainer)

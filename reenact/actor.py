@@ -128,9 +128,9 @@ class Actor:
 
     def load_generator(self) -> SpaceTimeGenerator:
         """Build the network and load its weights, in evaluation mode and float32. Raises `ActorError`."""
-        from models.generator import SpaceTimeGenerator
+        from models.generator import build_generator
 
-        generator = SpaceTimeGenerator(self.generator_config)
+        generator = build_generator(self.generator_config)
         generator.load_state_dict({name: value.float() for name, value in self._read_weights().items()})
         return generator.requires_grad_(False).eval()
 
@@ -157,7 +157,7 @@ class Actor:
         from safetensors import SafetensorError
         from safetensors.torch import load
 
-        from models.generator import SpaceTimeGenerator
+        from models.generator import build_generator
 
         path = self.folder / WEIGHTS
         try:
@@ -165,7 +165,7 @@ class Actor:
         except (SafetensorError, ValueError, KeyError) as error:
             raise ActorError(f"{path} is not a safetensors file ({error}).") from None
         with torch.device("meta"):
-            expected = SpaceTimeGenerator(self.generator_config).state_dict()
+            expected = build_generator(self.generator_config).state_dict()
         if unknown := sorted(set(weights) ^ set(expected)):
             kind = "lacks" if unknown[0] in expected else "holds the unknown"
             raise ActorError(f"{path} {kind} tensor {unknown[0]}: it belongs to another network.")

@@ -8,12 +8,14 @@ import hashlib
 import io
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from capture.progress import Progress
 from models.face import FaceModel
@@ -51,6 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=0, help="budget in steps, the same on a busy machine")
     parser.add_argument("--resolution", type=int, default=256, help="pixels, a multiple of 128 (default 256)")
     parser.add_argument("--window", type=int, default=11, help="conditioning frames seen at once (default 11)")
+    parser.add_argument(
+        "--base", default="milo", metavar="ACTOR", help="target whose network is the start (default milo), or none"
+    )
     parser.add_argument("--title", default="", help="name of the target for people")
     parser.add_argument("--license", default="LicenseRef-consented-use", help="licence of the package")
     parser.add_argument("--work", type=Path, metavar="DIR", help="checkpoints (default: NAME.actor.training beside it)")
@@ -64,13 +69,14 @@ def run(args: argparse.Namespace) -> int:
     """Train and package; 0 when the package is written, 1 with a sentence on stderr otherwise."""
     try:
         config = TrainingConfig(minutes=args.minutes, steps=args.steps)
-        generator = GeneratorConfig(resolution=args.resolution, window=args.window)
+        generator = GeneratorConfig.of_size(args.resolution, window=args.window)
         if args.output.suffix != ".actor":
             raise ValueError(f"{args.output}: the package's name must end in .actor")
         device = choose_device(args.device)
+        base = read_base(args.base)
         consent = consent_of_arguments(args)
         own_key()  # before hours of training, not after them
-    except (ValueError, OSError, SigningError) as error:
+    except (ValueError, OSError, SigningError, ActorError) as error:
         print(f"reenact train: {error}", file=sys.stderr)
         return 2
     work = args.work or args.output.with_name(args.output.name + ".training")
@@ -78,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         keep_memory()
         model = FaceModel.load()
         recording = read_recording(args.source, model, work)
-        trainer, look = prepare(recording, model, config, generator, work, device, restart=args.restart)
+        trainer, look = prepare(recording, model, config, generator, work, device, base=base, restart=args.restart)
         train(trainer)
         actor = package(
             trainer, look, args.output, title=args.title or args.output.stem, consent=consent, license=args.license
@@ -92,6 +98,11 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"actor": str(actor.folder), **actor.training}))
     return 0
+
+
+def read_base(name: str) -> dict[str, Tensor] | None:
+    """Load the weights that a training starts from, of the target `name`; None for `none`. Raises `ActorError`."""
+    return None if name == "none" else Actor.load(name).load_generator().state_dict()
 
 
 def read_recording(source: Path, model: FaceModel, work: Path) -> Recording:
@@ -111,6 +122,7 @@ def prepare(
     work: Path,
     device: torch.device,
     *,
+    base: Mapping[str, Tensor] | None = None,
     restart: bool = False,
 ) -> tuple[Trainer, FaceParams]:
     """Fit the target's appearance, render its conditioning and go on from the checkpoint in `work`, if it fits."""
@@ -125,7 +137,7 @@ def prepare(
     look = fit_appearance(model, recording)
     with Progress(len(recording.params.rotation), "conditioning") as progress:
         data = TrainingSet(recording, model, look, generator, on_frame=progress.advance)
-    trainer = Trainer(config, generator, data, work, device)
+    trainer = Trainer(config, generator, data, work, device, base)
     trainer.resume()
     return trainer, look
 

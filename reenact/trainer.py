@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -20,9 +21,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from models.discriminator import PatchDiscriminator
-from models.generator import GeneratorConfig, SpaceTimeGenerator
+from models.generator import GeneratorConfig, build_generator
 from models.losses import PerceptualLoss, hinge_critic, hinge_generator, importance, photometric
-from models.training import follow, read_checkpoint, write_checkpoint
+from models.training import adopt, follow, has_bfloat16, read_checkpoint, write_checkpoint
 from reenact.conditioning import CHANNELS
 from reenact.training_set import TrainingSet
 
@@ -38,11 +39,11 @@ class TrainingConfig:
     """Time budget, over all resumptions."""
     steps: int = 0
     """Budget in steps instead of time, where runs are to be compared; 0 for time."""
-    batch: int = 4
+    batch: int = 2
     """Frames in a step."""
     learning_rate: float = 1e-3
     """Peak step of Adam, reached after the first 2 % and falling as a cosine to 2 % of itself."""
-    perceptual_from: float = 0.12
+    perceptual_from: float = 0.05
     """Share at which the perceptual loss joins."""
     perceptual_weight: float = 0.5
     """Weight of the perceptual loss beside the photometric one."""
@@ -50,7 +51,7 @@ class TrainingConfig:
     """Crops compared in a step."""
     crop: int = 112
     """Side of a crop in pixels at 256, scaled with the resolution."""
-    adversarial_from: float = 0.8
+    adversarial_from: float = 0.85
     """Share at which the critics join; 1 leaves them out."""
     adversarial_weight: float = 0.002
     """Weight of the patch critic."""
@@ -77,19 +78,29 @@ class Trainer:
     """One run: generator, its running average, critics and optimisers, with everything needed to go on later."""
 
     def __init__(
-        self, config: TrainingConfig, generator: GeneratorConfig, data: TrainingSet, folder: Path, device: torch.device
+        self,
+        config: TrainingConfig,
+        generator: GeneratorConfig,
+        data: TrainingSet,
+        folder: Path,
+        device: torch.device,
+        base: Mapping[str, Tensor] | None = None,
     ) -> None:
+        """Take the weights of another target's network as `base` to start from, where names and shapes are alike."""
         torch.manual_seed(config.seed)
         self.config, self.data, self.folder, self.device = config, data, folder, device
         self.rng = np.random.default_rng(config.seed)
-        self.generator = place(SpaceTimeGenerator(generator), device)
+        self.generator = place(build_generator(generator), device)
+        if base is not None:
+            adopt(self.generator, base)
         with torch.no_grad():
             self.generator.plate.copy_(data.median_picture()[None])
-        self.average = place(SpaceTimeGenerator(generator), device)
+        self.average = place(build_generator(generator), device)
         self.average.load_state_dict(self.generator.state_dict())
         self.average.requires_grad_(False).eval()
+        self.is_mixed = has_bfloat16(device)
         self.features: Tensor | None = None
-        self.generator.detail.register_forward_hook(self._see_features)
+        self.generator.last_features.register_forward_hook(self._see_features)
         self.patch_critic = PatchDiscriminator(3 + CHANNELS).to(device)
         self.time_critic = PatchDiscriminator(2 * (3 + CHANNELS)).to(device)
         slow = [self.generator.texture, self.generator.canvas, self.generator.plate]
@@ -148,10 +159,14 @@ class Trainer:
 
     def _generate(self, current: Tensor, reduced: Tensor) -> Tensor:
         batch, length = reduced.shape[:2]
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with self._autocast():
             stems = self.generator.stem_reduced(reduced.flatten(0, 1).contiguous(memory_format=torch.channels_last))
             output = self.generator.decode(current, stems.reshape(batch, length, *stems.shape[1:]))
         return output.float()
+
+    def _autocast(self) -> torch.autocast:
+        """Compute in bfloat16 where the device does so faster than in float32."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_mixed)
 
     def _see_features(self, _module: nn.Module, _inputs: object, features: Tensor) -> None:
         self.features = features
@@ -176,7 +191,7 @@ class Trainer:
             column = int(np.clip(self.rng.normal(0.5, 0.22) * size - side / 2, 0, size - side))
             crops.append(output[index, :, row : row + side, column : column + side])
             wanted.append(truth[index, :, row : row + side, column : column + side])
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with self._autocast():
             loss: Tensor = self.perceptual(
                 torch.stack(crops).contiguous(memory_format=torch.channels_last),
                 torch.stack(wanted).contiguous(memory_format=torch.channels_last),
@@ -194,7 +209,7 @@ class Trainer:
         pair = torch.cat([before, current[:half]], 1)
         real_pair = torch.cat([before_truth, truth[:half]], 1)
         fake_pair = torch.cat([before_output, output[:half]], 1)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with self._autocast():
             patch = hinge_critic(
                 self.patch_critic(truth, current).float(), self.patch_critic(output.detach(), current).float()
             )
@@ -206,7 +221,7 @@ class Trainer:
         self.critic_optimizer.step()
         for critic in (self.patch_critic, self.time_critic):
             critic.requires_grad_(False)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with self._autocast():
             fooled = hinge_generator(self.patch_critic(output, current).float())
             fooled_in_time = hinge_generator(self.time_critic(fake_pair, pair).float())
         for critic in (self.patch_critic, self.time_critic):

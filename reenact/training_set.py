@@ -35,8 +35,9 @@ class TrainingSet:
         self.window = config.window
         self.recording = recording
         self.index = {int(frame): index for index, frame in enumerate(recording.pictured)}
-        # The stem sees averages over 4 x 4 pixels: past frames need no more, which keeps a whole video in memory.
-        self.reduced = torch.zeros(count, CHANNELS, size // 4, size // 4, dtype=torch.float16)
+        # The stem sees averages over 4 x 4 pixels or more: past frames need no more, so a whole video fits in memory.
+        reduction = 4 * config.magnification
+        self.reduced = torch.zeros(count, CHANNELS, size // reduction, size // reduction, dtype=torch.float16)
         self.current = torch.zeros(len(self.index), CHANNELS, size, size, dtype=torch.float16)
         self.truth = torch.zeros(len(self.index), 3, size, size, dtype=torch.uint8)
         renderer = ConditioningRenderer(model, recording.camera.scaled(size, size))
@@ -44,7 +45,7 @@ class TrainingSet:
         for frame in range(count):
             params = recording.params[frame].replace(reflectance=look.reflectance, illumination=look.illumination)
             rendered = torch.from_numpy(renderer.render(params, buffer))
-            self.reduced[frame] = nn.functional.avg_pool2d(rendered[None], 4)[0].half()
+            self.reduced[frame] = nn.functional.avg_pool2d(rendered[None], reduction)[0].half()
             if frame in self.index:
                 self.current[self.index[frame]] = rendered.half()
                 picture = recording.picture(frame, size)

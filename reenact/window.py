@@ -57,7 +57,7 @@ class WindowClock:
 
 
 class StemRing:
-    """Stem outputs `[S, h, w]` of the last `length` frames, as one contiguous view without copying.
+    """Stem outputs `[h, w, S]` of the last `length` frames, as one contiguous view without copying.
 
     A frame's place is `current`; the engine fills it, before `past`, oldest first, is what came before it.
     """
@@ -72,12 +72,12 @@ class StemRing:
 
     @property
     def past(self) -> Array:
-        """View `[1, length - 1, S, h, w]` of the frames before the current one."""
+        """View `[1, length - 1, h, w, S]` of the frames before the current one."""
         return self._memory[None, self._index - self._past_length : self._index]
 
     @property
     def current(self) -> Array:
-        """View `[1, S, h, w]` of the current frame's place."""
+        """View `[1, h, w, S]` of the current frame's place."""
         return self._memory[self._index : self._index + 1]
 
     def append(self) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from models import full_generator, lean_generator
 from models import generator as generator_module
 from models.cache import cache_folder
 from models.generator import SpaceTimeGenerator
@@ -46,7 +47,8 @@ class OpenVinoEngine:
         self._ring = StemRing(config.window, generator.stem_shape)
         self._inputs = LiveInputs(generator)
         self._plate = plate_of(generator)
-        self._painted = np.zeros((1, size, size, 4), np.float32)
+        self._block = block = generator.block
+        self._painted = np.zeros((1, size // block, size // block, 4 * block * block), np.float32)
         self._image = np.zeros((size, size, 3), np.uint8)
         properties: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": HINTS[precision],
@@ -69,7 +71,7 @@ class OpenVinoEngine:
         if step is Step.RESTART and self._ring.past.size:
             self._ring.fill()
             self._run()
-        blend(self._painted[0], self._plate, self._image)
+        blend(self._painted[0], self._plate, self._block, self._image)
         return self._image
 
     def _run(self) -> None:
@@ -149,7 +151,7 @@ def _fingerprint(generator: SpaceTimeGenerator) -> str:
     import openvino
 
     digest = hashlib.sha256(f"{openvino.__version__} {torch.__version__} {generator.config.to_json()}".encode())
-    for module in (generator_module, live_step):
+    for module in (generator_module, full_generator, lean_generator, live_step):
         digest.update(inspect.getsource(module).encode())
     for name, value in generator.state_dict().items():
         digest.update(name.encode())

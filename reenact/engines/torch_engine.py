@@ -32,6 +32,7 @@ class TorchEngine:
         self._ring = StemRing(config.window, generator.stem_shape)
         self._inputs = LiveInputs(generator)
         self._plate = plate_of(generator)
+        self._block = generator.block
         self._image = np.zeros((config.resolution, config.resolution, 3), np.uint8)
         self._tensors = [torch.from_numpy(array) for array in self._inputs.arrays]
 
@@ -44,14 +45,14 @@ class TorchEngine:
         if step is Step.RESTART and self._ring.past.size:
             self._ring.fill()
             self._run()
-        blend(self._painted, self._plate, self._image)
+        blend(self._painted, self._plate, self._block, self._image)
         return self._image
 
     def _run(self) -> None:
-        past = torch.from_numpy(self._ring.past) if self._ring.past.size else None
+        past = [torch.from_numpy(self._ring.past)] if self._ring.past.size else []
         is_bf16 = self.precision == "bf16"
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=is_bf16):
-            painted, stem = self._network(*self._tensors, past)
+            painted, stem = self._network(*self._tensors, *past)
         np.copyto(self._ring.current, stem.float().numpy())
         self._painted = painted[0].float().contiguous().numpy()
 

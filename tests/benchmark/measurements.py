@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import statistics
 import warnings
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from numpy.typing import NDArray
 
 from models.face import FaceModel
-from models.generator import SpaceTimeGenerator
+from models.generator import GeneratorConfig, SpaceTimeGenerator, build_generator
 from reenact.actor import Actor
 from reenact.conditioning import ConditioningRenderer
 from reenact.engines.engine import Engine
@@ -122,7 +121,9 @@ def make_generator(actor: Actor, size: int) -> SpaceTimeGenerator:
     if size == actor.resolution:
         return actor.load_generator()
     torch.manual_seed(0)
-    return SpaceTimeGenerator(dataclasses.replace(actor.generator_config, resolution=size)).requires_grad_(False).eval()
+    config = actor.generator_config
+    config = GeneratorConfig.of_size(size, window=config.window, design=config.design)
+    return build_generator(config).requires_grad_(False).eval()
 
 
 def _generate(engine: Engine, conditioning: NDArray[np.float32]) -> Work:

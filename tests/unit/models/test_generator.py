@@ -1,11 +1,22 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
 import torch
 
-from models.generator import CONDITIONING_CHANNELS, GeneratorConfig, SpaceTimeGenerator, StreamingStep
+from models.generator import (
+    CONDITIONING_CHANNELS,
+    FIRST_DESIGN,
+    GeneratorConfig,
+    SpaceTimeGenerator,
+    StreamingStep,
+    build_generator,
+    into_blocks,
+    out_of_blocks,
+)
+from models.training import adopt
 
 SMALL = GeneratorConfig(
     resolution=128, window=3, stem_channels=4, widths=(8, 8, 12, 12, 16), texture_channels=4, texture_size=(16, 24),
@@ -15,7 +26,7 @@ SMALL = GeneratorConfig(
 
 def small(config: GeneratorConfig = SMALL) -> SpaceTimeGenerator:
     torch.manual_seed(0)
-    return SpaceTimeGenerator(config).requires_grad_(False).eval()
+    return build_generator(config).requires_grad_(False).eval()
 
 
 def frames(count: int, batch: int = 1) -> torch.Tensor:
@@ -66,6 +77,10 @@ def test_the_config_survives_json() -> None:
         ({"widths": [32, "x"]}, "widths must be whole numbers from 1 to 4096"),
         ({"texture_size": [1 << 20, 4]}, "texture_size must be whole numbers"),
         ({"dropped": ["hair"]}, r"dropped: unknown conditioning images \['hair'\]"),
+        ({"design": "grand"}, "design: expected one of lean, full, got 'grand'"),
+        ({"design": "full", "magnification": 2}, "magnification: expected 1, or 2 of the lean design"),
+        ({"magnification": 2}, "resolution: expected a multiple of 256, got 128"),
+        ({"widths": [8, 8]}, "expected 5 widths"),
         ({"layers": 5}, r"unknown fields \['layers'\]"),
     ],
 )
@@ -79,13 +94,54 @@ def test_another_length_of_window_is_refused() -> None:
         small()(frames(4))
 
 
-def test_an_untrained_generator_paints_and_does_not_only_show_its_plate() -> None:
+@pytest.mark.parametrize("design", ["lean", "full"])
+def test_an_untrained_generator_paints_and_does_not_only_show_its_plate(design: str) -> None:
     for seed in range(5):
         torch.manual_seed(seed)
-        generator = SpaceTimeGenerator(GeneratorConfig(resolution=128, window=1))
+        generator = build_generator(GeneratorConfig(resolution=128, window=1, design=design))
         frames = torch.rand(1, 1, 9, 128, 128)
         with torch.no_grad():
             generator.plate.fill_(0.0)
             dark = generator(frames)
             generator.plate.fill_(1.0)
             assert (generator(frames) - dark).mean() < 0.3  # the share of the plate
+
+
+def test_a_config_of_before_there_were_designs_is_the_first_design() -> None:
+    old = {name: value for name, value in SMALL.to_json().items() if name not in FIRST_DESIGN}
+    config = GeneratorConfig.from_json(json.loads(json.dumps(old)))
+    assert (config.design, config.magnification) == ("full", 1)
+    assert "detail.weight" in small(config).state_dict()
+
+
+def test_blocks_are_undone() -> None:
+    image = torch.rand(2, 5, 8, 12)
+    blocks = into_blocks(image, 2)
+    assert blocks.shape == (2, 20, 4, 6)
+    torch.testing.assert_close(blocks[0, 5:10, 1, 2], image[0, :, 2, 5])  # the second pixel of a block's first row
+    torch.testing.assert_close(out_of_blocks(blocks, 2), image)
+
+
+def test_at_twice_the_size_the_picture_is_at_first_the_smaller_one_enlarged() -> None:
+    large_config = dataclasses.replace(SMALL, resolution=256, magnification=2)
+    large, little = small(large_config), small()
+    adopt(large, little.state_dict())
+    with torch.no_grad():
+        large.fine_paint.weight.zero_()  # type: ignore[union-attr, operator]
+        large.plate.fill_(0.5)
+        little.plate.fill_(0.5)
+        window = frames(3)
+        enlarged = torch.nn.functional.interpolate(window[0], scale_factor=2.0, mode="nearest")[None]
+        wanted = torch.nn.functional.interpolate(little(window), scale_factor=2.0, mode="nearest")
+        # Texture between coarse pixels is looked up between them: alike where codes are, here at random, is enough.
+        assert float((large(enlarged) - wanted).abs().max()) < 1e-4
+
+
+def test_every_part_of_the_lean_design_learns() -> None:
+    torch.manual_seed(0)
+    generator = build_generator(dataclasses.replace(SMALL, resolution=256, magnification=2))
+    torch.nn.init.normal_(generator.state_dict()["summary_out.weight"], 0.0, 0.1)
+    shape = (1, 3, CONDITIONING_CHANNELS, 256, 256)
+    generator(torch.rand(shape)).square().sum().backward()
+    still = [name for name, value in generator.named_parameters() if value.grad is None or not value.grad.any()]
+    assert still == []

@@ -16,29 +16,36 @@ from capture.select_tracker import TrackerChoice
 from capture.smoothing import SmoothingSettings
 from capture.track import Track
 from models.camera import Camera
-from models.generator import GeneratorConfig, SpaceTimeGenerator
+from models.generator import GeneratorConfig, SpaceTimeGenerator, build_generator
 from models.params import FaceParams
 from reenact.actor import Actor, save_actor
 from reenact.consent import Consent
 from reenact.target import LIMITED, Target
 
 
-def make_generator(*, window: int = 11, dropped: tuple[str, ...] = ()) -> SpaceTimeGenerator:
-    """Make a small network whose every part does something, in evaluation mode."""
+def make_generator(
+    *, window: int = 11, dropped: tuple[str, ...] = (), design: str = "lean", magnification: int = 1
+) -> SpaceTimeGenerator:
+    """Make a small network, of 128 pixels times the magnification, whose every part does something."""
     config = GeneratorConfig(
-        resolution=128, window=window, stem_channels=4, widths=(8, 8, 12, 12, 16), texture_channels=4,
-        texture_size=(32, 48), detail_channels=4, dropped=dropped,
+        resolution=128 * magnification, window=window, design=design, magnification=magnification, stem_channels=4,
+        widths=(8, 8, 12, 12, 16), texture_channels=4,
+        texture_size=(32, 48), detail_channels=4, fine_channels=4, dropped=dropped,
     )  # fmt: skip
     torch.manual_seed(1)
-    generator = SpaceTimeGenerator(config)
+    generator = build_generator(config)
     with torch.no_grad():
         for parameter in generator.parameters():
             if parameter.ndim <= 1:
                 parameter.normal_(0, 0.05)
-        generator.texture.mul_(10)
-        generator.canvas.normal_(0, 0.3)
-        generator.plate.uniform_(0, 1)
-        generator.summary_out.weight.normal_(0, 0.1)
+        weights = generator.state_dict()
+        weights["texture"].mul_(10)
+        weights["canvas"].normal_(0, 0.3)
+        weights["plate"].uniform_(0, 1)
+        weights["summary_out.weight"].normal_(0, 0.1)
+        weights["paint.weight"].mul_(5)
+        if magnification > 1:
+            weights["fine_paint.weight"].mul_(100)
     return generator.requires_grad_(False).eval()
 
 

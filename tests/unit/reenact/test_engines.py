@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from models.generator import SpaceTimeGenerator
+from models.generator import SpaceTimeGenerator, into_blocks
 from reenact.engines import openvino_engine, select
 from reenact.engines.engine import Engine, EngineError
 from reenact.engines.live_step import LiveInputs
@@ -56,10 +56,10 @@ def stream(engine: Engine, frames: NDArray[Any]) -> list[NDArray[Any]]:
     return [engine.generate(frame, step).copy() for frame, step in zip(frames, order, strict=False)]
 
 
-@pytest.mark.parametrize("window", [1, 2, 11])
-def test_streaming_equals_the_window_form(window: int) -> None:
+@pytest.mark.parametrize(("window", "design"), [(1, "lean"), (2, "lean"), (11, "lean"), (11, "full")])
+def test_streaming_equals_the_window_form(window: int, design: str) -> None:
     """Check the network itself to 1e-4, as floats; engines add only the rounding to bytes."""
-    generator, frames = make_generator(window=window), torch.from_numpy(random_conditioning())
+    generator, frames = make_generator(window=window, design=design), torch.from_numpy(random_conditioning())
     with torch.no_grad():
         stems = [generator.stem(frame[None]) for frame in frames]
         for index in (0, 3, FRAMES - 1):
@@ -70,14 +70,20 @@ def test_streaming_equals_the_window_form(window: int) -> None:
             assert float(whole.std()) > 0.05
 
 
-@pytest.mark.parametrize("window", [1, 11])
+@pytest.mark.parametrize(
+    ("window", "design", "magnification"), [(1, "lean", 1), (11, "lean", 1), (11, "lean", 2), (11, "full", 1)]
+)
 @pytest.mark.parametrize("make", [TorchEngine, pytest.param(OpenVinoEngine, marks=pytest.mark.openvino)])
-def test_every_engine_streams_what_the_window_form_gives(make: Callable[..., Engine], window: int) -> None:
-    generator, frames = make_generator(window=window), random_conditioning()
+def test_every_engine_streams_what_the_window_form_gives(
+    make: Callable[..., Engine], window: int, design: str, magnification: int
+) -> None:
+    size = 128 * magnification
+    generator = make_generator(window=window, design=design, magnification=magnification)
+    frames = random_conditioning(size=size)
     engine = make(generator, precision="fp32")
     images = stream(engine, frames)
     for index, image in enumerate(images):
-        assert image.shape == (128, 128, 3)
+        assert image.shape == (size, size, 3)
         assert image.dtype == np.uint8
         if index in (0, 1, 2, 9, 10, 11, FRAMES - 1):
             # Half a level of rounding, and 1e-4 of the range.
@@ -111,14 +117,20 @@ def test_a_dropped_conditioning_image_is_dropped_in_every_form() -> None:
     assert np.abs(image - expected_levels(generator, frames, 0)).max() < 0.6
 
 
-def test_inputs_are_laid_out_as_the_generator_does() -> None:
-    generator, frames = make_generator(), random_conditioning(1)
+@pytest.mark.parametrize(("design", "magnification"), [("lean", 1), ("lean", 2), ("full", 1)])
+def test_inputs_are_laid_out_as_the_generator_does(design: str, magnification: int) -> None:
+    generator = make_generator(design=design, magnification=magnification)
+    frames = random_conditioning(1, size=128 * magnification)
     inputs = LiveInputs(generator)
     inputs.set(frames[0])
     tensor = torch.from_numpy(frames)
     with torch.no_grad():
-        surface = torch.cat([generator._sample_texture(tensor[:, 3:6]), tensor[:, 6:9]], 1)
-    expected = (functional.pixel_unshuffle(tensor, 2), surface, functional.avg_pool2d(tensor, 4))
+        surface = torch.cat([generator.sample_texture(tensor[:, 3:6]), tensor[:, 6:9]], 1)
+        trunk = functional.avg_pool2d(tensor, magnification)
+    surfaces = [into_blocks(functional.avg_pool2d(surface, magnification), generator.block)]
+    if magnification > 1:
+        surfaces.append(into_blocks(surface, generator.block))
+    expected = [functional.pixel_unshuffle(trunk, 2), *surfaces, functional.avg_pool2d(tensor, generator.reduction)]
     for array, wanted in zip(inputs.arrays, expected, strict=True):
         np.testing.assert_allclose(array[0], wanted[0].permute(1, 2, 0).numpy(), atol=1e-4)
     assert inputs.surface[0, :, :, :-4].std() > 0.01

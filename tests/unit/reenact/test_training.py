@@ -123,11 +123,11 @@ def test_features_that_grow_too_large_come_back(data: TrainingSet, tmp_path: Pat
     def scales(**changes: float) -> list[float]:
         trainer = make_trainer(data, tmp_path, learning_rate=0.01, **changes)
         found: list[float] = []
-        trainer.generator.detail.register_forward_hook(
+        trainer.generator.last_features.register_forward_hook(
             lambda _module, _inputs, features: found.append(float(features.detach().square().mean().sqrt()))
         )
         with torch.no_grad():
-            trainer.generator.detail.weight.mul_(100.0)
+            trainer.generator.state_dict()["decode_blocks.0.only.weight"].mul_(100.0)
         for _ in range(30):
             trainer.run_step()
         return found

@@ -1,0 +1,114 @@
+"""The generator that runs live on a plain laptop: nothing is convolved at full resolution.
+
+Where a network of this kind spends its time is not where its knowledge is: most of it went into 3 x 3 convolutions of
+many channels at the picture's own and at half its size. Here the texture's features, which carry what is fine, enter at
+half the size, four pixels as channels, and the paint leaves it in the same way, through convolutions one pixel wide.
+For a picture of twice the size the same network computes what it would for the smaller one, and a thin layer over the
+texture's features adds what is finer: it starts as the smaller picture, enlarged.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from typing_extensions import override
+
+from models.generator import (
+    CONDITIONING_CHANNELS,
+    SURFACE_EXTRA,
+    GeneratorConfig,
+    ResidualBlock,
+    SpaceTimeGenerator,
+    activate,
+    convolution,
+)
+
+BLOCK = 2
+PAINT_CHANNELS = 4 * BLOCK**2
+"""Colour and mask of the pixels of a block."""
+
+
+class ThinBlock(nn.Module):
+    """One convolution added to its input: for the levels where a second one would cost too much."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.only = convolution(channels, channels)
+        with torch.no_grad():
+            self.only.weight.mul_(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `[B, C, H, W]` to the same shape."""
+        return activate(x + self.only(x))
+
+
+class LeanGenerator(SpaceTimeGenerator):
+    """See the module's text."""
+
+    block = BLOCK
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__(config)
+        size, widths = config.trunk_size, config.widths
+        surface = BLOCK**2 * (config.texture_channels + SURFACE_EXTRA)
+        self.fuse = convolution(config.stem_channels * config.window, widths[2], size=1)
+        self.canvas = nn.Parameter(torch.zeros(1, widths[1], size // 4, size // 4))
+        self.enter = convolution(CONDITIONING_CHANNELS * 4, widths[0], size=1)
+        self.enter_surface = convolution(surface, widths[0], size=1)
+        self.down = nn.ModuleList(convolution(a, b, stride=2) for a, b in itertools.pairwise(widths))
+        self.encode = nn.ModuleList(ResidualBlock(width) for width in widths[2:])
+        # One pixel wide and before the enlargement: the same function as behind it, at a quarter of the work.
+        self.up = nn.ModuleList(convolution(b, a, size=1) for a, b in itertools.pairwise(widths))
+        self.decode_blocks = nn.ModuleList(
+            ThinBlock(width) if level < 2 else ResidualBlock(width) for level, width in enumerate(widths[:-1])
+        )
+        self._add_summary(widths[:-1])
+        self.paint = convolution(widths[0], PAINT_CHANNELS, size=1)
+        if config.magnification > 1:
+            self.rise = convolution(widths[0], config.fine_channels * BLOCK**2, size=1)
+            self.fine_surface = convolution(surface, config.fine_channels, size=1)
+            self.fine_paint = convolution(config.fine_channels, PAINT_CHANNELS, size=1)
+        with torch.no_grad():
+            # Begin with the network's own paint everywhere: a mask that begins shut may never learn to open.
+            self.paint.weight.mul_(0.1)
+            self.paint.bias[3::4] = 2.0  # type: ignore[index]
+            if config.magnification > 1:
+                self.fine_paint.weight.mul_(0.01)
+
+    @property
+    @override
+    def last_features(self) -> nn.Module:
+        return self.decode_blocks[0]
+
+    @override
+    def paint_prepared(self, unshuffled: Tensor, surfaces: list[Tensor], window: Tensor) -> Tensor:
+        context = self.fuse(self.fuse_window(window))
+        x = activate(self.enter(unshuffled) + self.enter_surface(surfaces[0]))
+        skips = [x]
+        x = activate(self.down[0](x) + self.canvas)
+        skips.append(x)
+        for level, (down, block) in enumerate(zip(list(self.down)[1:], self.encode, strict=True)):
+            x = down(x)
+            x = block(activate(x + context if level == 0 else x))
+            skips.append(x)
+        shifts = self.summarize(x)
+        x = skips.pop()
+        for level in range(len(self.up) - 1, -1, -1):
+            x = functional.interpolate(self.up[level](x), scale_factor=2.0, mode="nearest")
+            x = self.decode_blocks[level](activate(x + skips.pop()) + shifts[level])
+        painted = self.paint(x)
+        if self.config.magnification > 1:
+            painted = self._add_finer(painted, x, surfaces[1])
+        return torch.sigmoid(painted)
+
+    def _add_finer(self, painted: Tensor, features: Tensor, surface: Tensor) -> Tensor:
+        """Enlarge `painted`, before its sigmoid, and add what the texture at full size says."""
+        fine = functional.pixel_shuffle(self.rise(features), BLOCK) + self.fine_surface(surface)
+        batch, _, height, width = painted.shape
+        # Each painted pixel of a block becomes a block of four equal ones.
+        parts = painted.reshape(batch, BLOCK, BLOCK, 4, height, width).permute(0, 3, 4, 1, 5, 2)
+        coarse = parts.reshape(batch, 4, BLOCK * height, BLOCK * width).repeat(1, BLOCK**2, 1, 1)
+        return coarse + self.fine_paint(activate(fine))
