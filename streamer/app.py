@@ -9,13 +9,14 @@ from pathlib import Path
 
 from aiohttp import web
 
-from streamer import api, downloads, links, stream, whep, whip
+from streamer import api, downloads, enrolment, links, stream, whep, whip
 from streamer.access import Tokens, is_loopback
 from streamer.clock import Clock, SystemClock
 from streamer.config import Config
 from streamer.errors import ServiceError
 from streamer.guard import Handler, add_headers, authorize, guard_origin, limit_rate
-from streamer.keys import CLOCK, CONFIG, LOBBY, METER, RECORDINGS, STARTED_NS, TARGETS, TOKENS, WATCHDOG
+from streamer.jobs import Jobs
+from streamer.keys import CLOCK, CONFIG, JOBS, LOBBY, METER, RECORDINGS, STARTED_NS, TARGETS, TOKENS, WATCHDOG
 from streamer.lobby import Lobby
 from streamer.metrics import Meter
 from streamer.offer import MAX_SDP_BYTES
@@ -98,21 +99,26 @@ def create_app(
     workers = Workers(reenactor_factory or targets.open, clock=app[CLOCK], longest_side=config.media.longest_side_px)
     app[RECORDINGS] = Recordings(app[CLOCK])
     app[LOBBY] = Lobby(config, workers, recordings=app[RECORDINGS], clock=app[CLOCK], meter=app[METER])
+    app[JOBS] = Jobs(lambda: bool(app[LOBBY].sessions))
     app[WATCHDOG] = Watchdog(workers, app[LOBBY], max_memory_mib=config.server.max_memory_mib)
 
     async def run_lobby(app: web.Application) -> AsyncIterator[None]:
         if is_preparing:
             workers.prepare(config.engine.actor)
         watching = asyncio.create_task(app[WATCHDOG].run(), name="watchdog")
+        training = asyncio.create_task(app[JOBS].run(), name="jobs") if app[JOBS].open() else None
         yield
         watching.cancel()
+        if training is not None:
+            training.cancel()
+        await app[JOBS].shut()
         await app[LOBBY].shut()
         await app[RECORDINGS].shut()
 
     app.cleanup_ctx.append(run_lobby)
     app.on_response_prepare.append(add_headers)
     app.add_routes([web.get("/", page), web.get("/view/{session}", view)])
-    for module in (api, whip, whep, stream, downloads, links):
+    for module in (api, whip, whep, stream, downloads, links, enrolment):
         app.add_routes(module.ROUTES)
     if WEB_FOLDER.is_dir():
         app.router.add_static("/web/", WEB_FOLDER)

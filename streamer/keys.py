@@ -7,6 +7,7 @@ from aiohttp import web
 from streamer.access import Tokens
 from streamer.clock import Clock
 from streamer.config import Config
+from streamer.jobs import Jobs
 from streamer.lobby import Lobby
 from streamer.metrics import Meter
 from streamer.recordings import Recordings
@@ -17,6 +18,7 @@ CONFIG: web.AppKey[Config] = web.AppKey("config", Config)
 CLOCK: web.AppKey[Clock] = web.AppKey("clock", Clock)
 TARGETS: web.AppKey[Targets] = web.AppKey("targets", Targets)
 LOBBY: web.AppKey[Lobby] = web.AppKey("lobby", Lobby)
+JOBS: web.AppKey[Jobs] = web.AppKey("jobs", Jobs)
 RECORDINGS: web.AppKey[Recordings] = web.AppKey("recordings", Recordings)
 TOKENS: web.AppKey[Tokens] = web.AppKey("tokens", Tokens)
 WATCHDOG: web.AppKey[Watchdog] = web.AppKey("watchdog", Watchdog)
