@@ -24,6 +24,7 @@ from models.params import FaceParams
 from reenact.actor import Actor
 from reenact.credentials import Origin
 from reenact.engines.engine import EngineError
+from reenact.face_change import FaceChange
 from reenact.label import DisclosureSettings
 from reenact.mark.message import Message
 from reenact.portrait import Portrait
@@ -45,6 +46,10 @@ class ReenactSettings:
     """How much of it goes over to the target."""
     disclosure: DisclosureSettings = field(default_factory=DisclosureSettings)
     """What the picture says of itself."""
+    source: str = option(
+        "camera", "Who moves the target: the face that the camera sees, or numbers: sliders, OSC, Live Link Face.",
+        choices=("camera", "numbers"),
+    )  # fmt: skip
     tracker: str = option(
         "auto", "What reads your face: landmarks, the regressor, or with auto the one measured to be better.",
         choices=TRACKERS,
@@ -63,7 +68,7 @@ class Reenacted:
     image: Image
     """`[S, S, 3]` uint8 RGB."""
     state: str
-    """tracked, holding, easing or absent: see `capture.track.Track`."""
+    """tracked, holding, easing or absent: see `capture.track.Track`; numbers where no camera is looked at."""
     confidence: float
     """0 to 1: how well the face was found."""
     num_faces: int
@@ -98,6 +103,7 @@ class Reenactor:
         self._choice: TrackerChoice | None = None
         self._seen_px = (1, 1)
         self._portrait: Portrait | None = None
+        self._numbers = self._edit = FaceChange()
 
     @property
     def resolution(self) -> int:
@@ -169,24 +175,34 @@ class Reenactor:
         camera = Camera.webcam(width, height)
 
         began = time.perf_counter()
-        track = self._tracker.process(image, time_s, camera)
+        track = self._tracker.process(image, time_s, camera) if self._settings.source == "camera" else None
         tracked = time.perf_counter()
-        params = self._transfer(track.params, track.neutral, camera)
+        rest = FaceParams.neutral()
+        moved, neutral = (self._numbers.apply(rest), rest) if track is None else (track.params, track.neutral)
+        params = self._edit.apply(self._transfer(moved, neutral, camera))
         transferred = time.perf_counter()
         picture, stages_ms = self._show(params, time_s)
 
         return Reenacted(
             image=picture,
-            state=track.state,
-            confidence=track.confidence,
-            num_faces=track.num_faces,
-            is_calibrating=self._tracker.is_calibrating,
+            state=track.state if track is not None else "numbers",
+            confidence=track.confidence if track is not None else 1.0,
+            num_faces=track.num_faces if track is not None else 0,
+            is_calibrating=track is not None and self._tracker.is_calibrating,
             stages_ms={
                 "track": 1000.0 * (tracked - began),
                 "transfer": 1000.0 * (transferred - tracked),
                 **stages_ms,
             },
         )
+
+    def puppet(self, numbers: FaceChange) -> None:
+        """Move by `numbers` from now on, relative to rest, where the setting `source` asks for numbers."""
+        self._numbers = numbers
+
+    def edit(self, change: FaceChange) -> None:
+        """Change what the target shows from now on, whoever moves it: added after transfer."""
+        self._edit = change
 
     def learn(self) -> None:
         """Learn of the source from the last frame, for the next ones: to be called once that frame is on its way."""

@@ -19,6 +19,7 @@ from streamer.jobs import Jobs
 from streamer.keys import CLOCK, CONFIG, JOBS, LOBBY, METER, RECORDINGS, STARTED_NS, TARGETS, TOKENS, WATCHDOG
 from streamer.lobby import Lobby
 from streamer.metrics import Meter
+from streamer.number_inputs import open_inputs
 from streamer.offer import MAX_SDP_BYTES
 from streamer.recordings import Recordings
 from streamer.targets import ReenactorFactory, Targets
@@ -107,7 +108,8 @@ def create_app(
             workers.prepare(config.engine.actor)
         watching = asyncio.create_task(app[WATCHDOG].run(), name="watchdog")
         training = asyncio.create_task(app[JOBS].run(), name="jobs") if app[JOBS].open() else None
-        yield
+        async with open_inputs(config.inputs, app[LOBBY].puppet, app[CLOCK]):
+            yield
         watching.cancel()
         if training is not None:
             training.cancel()

@@ -1,8 +1,8 @@
 """The server's configuration: defaults, one TOML file, `--set section.key=value`. Unknown keys fail.
 
 Sections: `server` (where to listen, how many sessions), `engine` (which actor, and what executes its network),
-`media` (codecs and sizes); `smoothing` and `transfer` are what every session's live settings start with, and so is
-`tracker`, which stands outside of a section.
+`media` (codecs and sizes), `inputs` (numbers from other programs); `smoothing` and `transfer` are what every session's
+live settings start with, and so are `source` and `tracker`, which stand outside of a section.
 """
 
 from __future__ import annotations
@@ -90,12 +90,26 @@ class MediaConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class InputsConfig:
+    """Numbers from other programs, for sessions whose setting `source` is `numbers`."""
+
+    host: str = option("127.0.0.1", "Address that OSC and Live Link Face are heard on: who reaches it is heard.")
+    osc_port: int = option(0, "UDP port for OSC; 0 is off. Usual: 39539 (VMC), 9000.", minimum=0, maximum=65535)
+    live_link_port: int = option(0, "UDP port for Live Link Face; 0 is off. Usual: 11111.", minimum=0, maximum=65535)
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        check_options(self)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
     """Everything the server is told at its start."""
 
     server: ServerConfig = field(default_factory=ServerConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     media: MediaConfig = field(default_factory=MediaConfig)
+    inputs: InputsConfig = field(default_factory=InputsConfig)
     settings: Any = None
     """What live settings start with: the `ReenactSettings` of the room below."""
 
@@ -133,7 +147,9 @@ def load_config(settings: Any, path: Path | None = None, assignments: Sequence[t
     """
     pairs: list[tuple[str, object]] = list(read_toml(path).items()) if path is not None else []
     table = SettingsTable(settings)
-    sections: dict[str, Any] = {"server": ServerConfig(), "engine": EngineConfig(), "media": MediaConfig()}
+    sections: dict[str, Any] = {
+        "server": ServerConfig(), "engine": EngineConfig(), "media": MediaConfig(), "inputs": InputsConfig(),
+    }  # fmt: skip
     for key, value in [*pairs, *assignments]:
         section, dot, name = key.partition(".")
         if dot and section in sections:

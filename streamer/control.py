@@ -9,6 +9,8 @@ once a calibration that was asked for is done: the server keeps nothing of it be
 `stats` tells of every frame that has left (`frames`, rows as `streamer.latency.Departures.take` gives them) and what
 the source's wall clock was at an RTP timestamp (`sender_clock`); `{"type": "seen", "frames": [[glass to glass, camera,
 uplink, downlink, display], ...]}` gives back what the page measured of them, in ms.
+`{"type": "puppet", "values": {"jawOpen": 0.4, "yaw": 10}}` moves a target whose setting `source` is `numbers`, and
+`edit`, in the same form, changes what it shows whoever moves it; names and units are those of `reenact.face_change`.
 
 The mesh is the one binary message, little-endian: the letter `M`, the version 1, a 16-bit count of points, then u and v
 of each as signed 16-bit numbers in 1/16384 of the frame's width and height. No points: no face. Edges between them come
@@ -27,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capture.personal import Personal
+from reenact.face_change import FaceChange
 from streamer.errors import MessageError
 from streamer.latency import Glimpse, SenderClock
 from streamer.metrics import STAGES, Snapshot
@@ -89,6 +92,20 @@ class Restore:
 
 
 @dataclass(frozen=True, slots=True)
+class Puppet:
+    """Move the target by numbers, relative to rest; the setting `source` decides whether they count."""
+
+    numbers: FaceChange
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """Change what the target shows from now on."""
+
+    change: FaceChange
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """Record the output from now on as `format`, or no longer (None)."""
 
@@ -109,8 +126,8 @@ class Seen:
     glimpses: tuple[Glimpse, ...]
 
 
-KINDS = ("set", "calibrate", "reset", "actor", "mesh", "restore", "record", "seen")
-Command = SetValue | Calibrate | Reset | SwitchActor | ShowMesh | Restore | Record | Seen | Ping
+KINDS = ("set", "calibrate", "reset", "actor", "mesh", "restore", "record", "seen", "puppet", "edit")
+Command = SetValue | Calibrate | Reset | SwitchActor | ShowMesh | Restore | Record | Seen | Puppet | Edit | Ping
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -158,6 +175,12 @@ def _command(kind: object, fields: dict[str, object]) -> Command:
             raise MessageError("bad_calibration", str(error)) from error
     if kind == "seen":
         return Seen(_take_glimpses(fields.pop("frames", None)))
+    if kind in ("puppet", "edit"):
+        try:
+            change = FaceChange.of(fields.pop("values", None))
+        except (ValueError, OverflowError) as error:
+            raise MessageError("bad_value", f"{kind}: {error}") from error
+        return Puppet(change) if kind == "puppet" else Edit(change)
     if kind == "ping":
         return Ping(_take(fields, "t", (int, float), "ping"))
     raise MessageError("bad_message", f"type: expected {', '.join(KINDS)} or ping, got {kind!r}")

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import Any
 
+from reenact.face_change import FaceChange
 from streamer.clock import NS_PER_S, Clock
 from streamer.config import Config
 from streamer.errors import ServiceError
@@ -67,6 +68,11 @@ class Lobby:
         if len(self._sessions) > 1:
             raise ServiceError(409, "several_live", "More than one session runs: name the one to watch.")
         return self.sessions[0]
+
+    def puppet(self, numbers: FaceChange) -> None:
+        """Let numbers from another program move every target that is moved by numbers."""
+        for session in self._sessions.values():
+            session.pipeline.orders.puppet(numbers)
 
     async def admit(self, offer: Offer, *, actor: str, client: str = "", owner: str = "") -> tuple[Session, str]:
         """Make a session for `offer`; return it with the SDP answer.

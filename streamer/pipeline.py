@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from capture.personal import Personal
 from reenact.credentials import Origin
+from reenact.face_change import FaceChange
 from streamer.clock import Clock, elapsed_ms
 from streamer.ingest import Ingest
 from streamer.latency import Departures
@@ -50,6 +51,10 @@ class Order:
     actor: str | None = None
     personal: Personal | None = None
     """What the page's browser kept of the source."""
+    numbers: FaceChange | None = None
+    """What a target that is moved by numbers does from now on."""
+    edit: FaceChange | None = None
+    """How the target is changed from now on."""
     is_calibration: bool = False
     is_reset: bool = False
 
@@ -65,6 +70,7 @@ class Orders:
         self._pending = Order(settings=settings)
         self.is_mesh_wanted = False
         """Whether the page draws the tracked mesh."""
+        self._edit = FaceChange()
 
     @property
     def settings(self) -> Any:  # noqa: ANN401
@@ -84,6 +90,15 @@ class Orders:
         """Ask for a new neutral pose."""
         self._merge(is_calibration=True)
 
+    def puppet(self, numbers: FaceChange) -> None:
+        """Ask for a movement by numbers."""
+        self._merge(numbers=numbers)
+
+    def edit(self, change: FaceChange) -> None:
+        """Ask for a change of what the target shows."""
+        self._edit = change
+        self._merge(edit=change)
+
     def restore(self, personal: Personal) -> None:
         """Ask to take over what is known of the source from another session."""
         self._merge(personal=personal)
@@ -93,8 +108,8 @@ class Orders:
         self._merge(is_reset=True)
 
     def renew(self) -> None:
-        """Ask for the newest settings again: another thread takes over, which has not heard of them."""
-        self._merge(settings=self._settings)
+        """Ask for the newest settings and edit again: another thread or target, which has not heard of them."""
+        self._merge(settings=self._settings, edit=self._edit)
 
     def take(self) -> Order:
         """Return what was asked for since the last call."""
@@ -108,6 +123,8 @@ class Orders:
         settings: Any = None,  # noqa: ANN401
         actor: str | None = None,
         personal: Personal | None = None,
+        numbers: FaceChange | None = None,
+        edit: FaceChange | None = None,
         is_calibration: bool = False,
         is_reset: bool = False,
     ) -> None:
@@ -117,6 +134,8 @@ class Orders:
                 settings=old.settings if settings is None else settings,
                 actor=old.actor if actor is None else actor,
                 personal=old.personal if personal is None else personal,
+                numbers=old.numbers if numbers is None else numbers,
+                edit=old.edit if edit is None else edit,
                 is_calibration=old.is_calibration or is_calibration,
                 is_reset=old.is_reset or is_reset,
             )

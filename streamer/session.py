@@ -157,6 +157,10 @@ class Session:
                 orders.is_mesh_wanted = is_on
             case control.Restore(personal):
                 orders.restore(personal)
+            case control.Puppet(numbers):
+                orders.puppet(numbers)
+            case control.Edit(change):
+                orders.edit(change)
             case control.SwitchActor(name):
                 orders.switch(name)
             case control.Record(kind):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from capture.personal import Personal
 from reenact.credentials import Origin
+from reenact.face_change import FaceChange
 from reenact.mark.message import Message
 from streamer.errors import ServiceError
 
@@ -52,6 +53,8 @@ class Reenactor(Protocol):
     def origin(self) -> Origin: ...  # noqa: D102
     def begin(self, session: str) -> Message: ...  # noqa: D102
     def process(self, image: NDArray[np.uint8], time_s: float) -> Reenacted: ...  # noqa: D102
+    def puppet(self, numbers: FaceChange) -> None: ...  # noqa: D102
+    def edit(self, change: FaceChange) -> None: ...  # noqa: D102
     def learn(self) -> None: ...  # noqa: D102
     def apply(self, settings: Any) -> None: ...  # noqa: ANN401, D102
     def mesh(self) -> NDArray[np.float32] | None: ...  # noqa: D102

@@ -14,6 +14,7 @@ from typing import Literal
 
 from reenact.disclosure_log import note_missing_label
 from reenact.engines.engine import EngineError
+from reenact.face_change import FaceChange
 from streamer import control
 from streamer.clock import Clock, elapsed_ms
 from streamer.errors import ServiceError
@@ -185,6 +186,8 @@ class InferenceWorker:
         if self._is_abandoned:
             return
         reenactor.reset()
+        reenactor.puppet(FaceChange())
+        reenactor.edit(FaceChange())
         self._begin(pipeline, reenactor)
         failures = engine_failures = 0
         has_logged = False
@@ -249,6 +252,7 @@ class InferenceWorker:
             try:
                 reenactor = self._open(wanted.actor)
                 self._apply(pipeline, reenactor, orders.settings)
+                orders.renew()  # what is edited stays so, from the next frame on
                 self._begin(pipeline, reenactor)
             except ServiceError as error:
                 pipeline.refuse(error.code, error.message)
@@ -256,6 +260,10 @@ class InferenceWorker:
                 logger.exception("actor %s could not be loaded", wanted.actor)
                 pipeline.refuse("engine_failed", f"The actor {wanted.actor!r} could not be loaded: {error}")
         self._apply(pipeline, reenactor, wanted.settings)
+        if wanted.numbers is not None:
+            reenactor.puppet(wanted.numbers)
+        if wanted.edit is not None:
+            reenactor.edit(wanted.edit)
         if wanted.is_reset:
             reenactor.reset()
             pipeline.face = FaceState()  # a calibration that was under way is not done

@@ -2,6 +2,7 @@
 
 /** What the server knows of the source's face, in words. `tip` is the way on. @type {Record<string, {text: string, tip: string}>} */
 const WORDS = {
+  numbers: { text: "Moved by numbers", tip: "" },
   tracked: { text: "Face tracked", tip: "" },
   holding: { text: "No face: holding the last pose", tip: "Turn towards the camera." },
   easing: { text: "No face: easing to the neutral pose", tip: "Turn towards the camera." },

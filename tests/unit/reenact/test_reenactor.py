@@ -12,6 +12,7 @@ from capture.smoothing import SmoothingSettings
 from models import regressor
 from reenact import reenactor as reenactor_module
 from reenact.actor import Actor, ActorError
+from reenact.face_change import FaceChange
 from reenact.portrait import Portrait
 from reenact.reenactor import Reenactor, ReenactSettings
 from reenact.transfer import TransferSettings
@@ -178,3 +179,26 @@ def test_what_is_known_of_a_person_goes_to_the_tracker_and_back(reenactor: Reena
     )  # fmt: skip
     reenactor.restore(personal)
     assert reenactor.personal() is personal
+
+
+def test_numbers_move_the_target_without_a_look_at_the_camera(reenactor: Reenactor, actor: Actor) -> None:
+    reenactor.apply(ReenactSettings(source="numbers"))
+    rest = reenactor.process(frame(0.3), 0.0)
+    assert (rest.state, rest.num_faces, rest.is_calibrating) == ("numbers", 0, False)
+    reenactor.reset()
+    np.testing.assert_array_equal(rest.image, reenactor.generate(actor.target.neutral, 0.0))
+    reenactor.puppet(FaceChange.of({"yaw": 15, "jawOpen": 0.6}))
+    reenactor.reset()
+    moved = reenactor.process(frame(0.3), 0.0).image.astype(int)
+    assert np.abs(moved - rest.image).max() > 5
+
+
+def test_an_edit_is_added_to_what_the_target_shows(reenactor: Reenactor, actor: Actor) -> None:
+    change = FaceChange.of({"yaw": -15})
+    reenactor.edit(change)
+    edited = reenactor.process(frame(0.0), 0.0).image
+    reenactor.reset()
+    np.testing.assert_array_equal(edited, reenactor.generate(change.apply(actor.target.neutral), 0.0))
+    reenactor.edit(FaceChange())
+    reenactor.reset()
+    assert np.abs(reenactor.process(frame(0.0), 0.0).image.astype(int) - edited).max() > 5

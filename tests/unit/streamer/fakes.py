@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from capture.personal import Personal
 from models.options import check_options, option
 from reenact.credentials import Origin
+from reenact.face_change import FaceChange
 from reenact.mark.message import Message
 from streamer.errors import ServiceError
 from streamer.targets import ActorCard, unknown_actor
@@ -137,6 +138,14 @@ class FakeReenactor:
         height, width = min(self.resolution, image.shape[0]), min(self.resolution, image.shape[1])
         out[:height, :width] = image[:height, :width]
         return FakeReenacted(image=out, is_calibrating=self.is_calibrating)
+
+    def puppet(self, numbers: FaceChange) -> None:
+        if numbers.values:
+            self._note("puppet", numbers)
+
+    def edit(self, change: FaceChange) -> None:
+        if change.values:
+            self._note("edit", change)
 
     def learn(self) -> None:
         self._note("learn")

@@ -5,11 +5,14 @@ import json
 import numpy as np
 import pytest
 
+from reenact.face_change import FaceChange
 from streamer.control import (
     MAX_BUFFERED_BYTES,
     Calibrate,
     Command,
+    Edit,
     Ping,
+    Puppet,
     Record,
     Reset,
     Restore,
@@ -61,7 +64,7 @@ def test_messages_become_commands(text: str, command: Command) -> None:
         ("[" * 4000, "not JSON"),
         ('{"type":"ping","t":NaN}', "not JSON"),
         ("[1]", "not a JSON object"),
-        ("{}", "type: expected set, calibrate, reset, actor, mesh, restore, record, seen or ping, got None"),
+        ("{}", "calibrate, reset, actor, mesh, restore, record, seen, puppet, edit or ping, got None"),
         ('{"type":"sing"}', "got 'sing'"),
         ('{"type":"seen"}', "must be a list"),
         ('{"type":"seen","frames":[[1,2,3]]}', "five times"),
@@ -152,3 +155,11 @@ def test_a_mesh_is_a_header_and_two_numbers_a_point() -> None:
     assert np.frombuffer(message, "<i2", offset=4).tolist() == [8192, 4096, -2048, 32767]
     assert mesh(None) == b"M\x01\x00\x00"
     assert len(mesh(np.zeros((478, 2), np.float32))) < 2000
+
+
+def test_numbers_and_edits_are_checked() -> None:
+    assert parse_message('{"type": "puppet", "values": {"jawOpen": 0.5}}') == Puppet(FaceChange({"jawOpen": 0.5}))
+    assert parse_message('{"type": "edit", "values": {"yaw": 100}}') == Edit(FaceChange({"yaw": 60.0}))
+    for values in ("1", '{}, "more": 1', '{"ear": 1}', '{"yaw": "x"}', "null"):
+        with pytest.raises(MessageError):
+            parse_message(f'{{"type": "edit", "values": {values}}}')

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from capture.personal import Personal
+from reenact.face_change import FaceChange
 from streamer import control
 from streamer.clock import SystemClock
 from streamer.errors import ServiceError
@@ -443,4 +444,22 @@ def test_origins_follow_the_actor_and_a_missing_label_is_noted(rig: Rig, monkeyp
     rig.turn(pipeline)
     assert [origin.label for origin in pipeline.origins] == ["AI-generated", None]
     assert noted == ["a stage play"]
+    pipeline.close()
+
+
+def test_numbers_and_edits_reach_the_target_and_an_edit_outlives_its_change(rig: Rig) -> None:
+    pipeline, _ = rig.pipeline()
+    rig.workers.serve(pipeline)
+    numbers, change = FaceChange({"jawOpen": 0.5}), FaceChange({"yaw": 5.0})
+    pipeline.orders.puppet(FaceChange({"jawOpen": 0.1}))
+    pipeline.orders.puppet(numbers)
+    pipeline.orders.edit(change)
+    rig.turn(pipeline)
+    rig.turn(pipeline)
+    (first,) = rig.targets.opened
+    assert [call for call in first.calls if call[0] in ("puppet", "edit")] == [("puppet", numbers), ("edit", change)]
+    pipeline.orders.switch("nora")
+    rig.turn(pipeline)
+    rig.turn(pipeline)
+    assert ("edit", change) in rig.targets.opened[-1].calls
     pipeline.close()
