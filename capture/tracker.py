@@ -106,6 +106,11 @@ class Tracker(FaceTracker):
         return self._points_px
 
     @property
+    def error_m(self) -> float:
+        """Root mean square distance of the last frame's landmarks from the fitted face, metres; NaN before any."""
+        return self._fitter.last.error_m if self._fitter.last is not None else float("nan")
+
+    @property
     @override
     def is_calibrating(self) -> bool:
         return self._person.is_calibrating

@@ -1,36 +1,62 @@
 """The paper's ablation on a recording: `python -m reenact.ablate DATA -o DIR` (Deep Video Portraits, section 7.2).
 
 Trains the whole generator and its poorer relatives for the same number of steps, and judges each on the held-out
-frames: a window of one frame instead of eleven, and each conditioning image left out.
+frames: windows of one, three and seven frames instead of eleven, each conditioning image left out, and the whole
+generator on 500, 1,000 and 2,000 of the training frames, where there are as many.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from pathlib import Path
 
+import numpy as np
+
+from capture.train_tracker.processes import Processes
 from models.face import FaceModel
 from models.generator import GeneratorConfig
 from models.memory import keep_memory
 from models.training import choose_device
+from reenact.dataset import Recording
 from reenact.quality import measure
-from reenact.train import prepare, read_recording, train
+from reenact.recorded_video import HELD_OUT_SHARE
+from reenact.train import prepare, read_base, read_recording, train
 from reenact.trainer import TrainingConfig
 
 VARIANTS: dict[str, dict[str, int | tuple[str, ...]]] = {
     "whole": {},
     "window 1": {"window": 1},
+    "window 3": {"window": 3},
+    "window 7": {"window": 7},
     "no diffuse": {"dropped": ("diffuse",)},
     "no correspondence": {"dropped": ("correspondence",)},
     "no eye and gaze": {"dropped": ("gaze",)},
 }
 """What each variant changes in the generator."""
+COUNTS = (500, 1000, 2000)
+"""Training frames, of all that there are, that the curve of quality against frames is drawn from."""
+
+
+def fewer(recording: Recording, count: int) -> Recording:
+    """Leave the first `count` training frames of a recording, and all held-out ones."""
+    kept = np.sort(np.concatenate([recording.training[:count], recording.held_out]))
+    files = dict(zip(recording.pictured.tolist(), recording.pictures, strict=True))
+    return dataclasses.replace(recording, pictured=kept, pictures=tuple(files[int(frame)] for frame in kept))
 
 
 def ablate(
-    source: Path, output: Path, *, steps: int, resolution: int, device: str, seed: int
+    source: Path,
+    output: Path,
+    *,
+    steps: int,
+    resolution: int,
+    device: str,
+    seed: int,
+    base_name: str = "none",
+    held_out_share: float = HELD_OUT_SHARE,
 ) -> dict[str, dict[str, float]]:
     """Train and judge every variant in a folder of this budget's own; those that are done there are not done again.
 
@@ -41,19 +67,22 @@ def ablate(
     table_path = output / "ablation.json"
     table: dict[str, dict[str, float]] = json.loads(table_path.read_text()) if table_path.exists() else {}
     model = FaceModel.load()
-    recording = read_recording(source, model, output)
-    config = TrainingConfig(steps=steps, adversarial_from=1.0, seed=seed)
-    for name, changes in VARIANTS.items():
-        if name in table:
-            continue
-        generator = GeneratorConfig.of_size(resolution, **changes)
-        folder = output / name.replace(" ", "_")
-        trainer, _ = prepare(recording, model, config, generator, folder, choose_device(device))
-        train(trainer)
-        frames = recording.held_out
-        pictures, truth = trainer.compare(frames)
-        table[name] = measure(pictures, truth, frames=frames)
-        table_path.write_text(json.dumps(table, indent=1))
+    recording = read_recording(source, model, output, held_out_share)
+    config = TrainingConfig(steps=steps, adversarial_from=1.0, seed=seed, patience=0)
+    base = read_base(base_name)
+    runs = [(name, recording, changes) for name, changes in VARIANTS.items()]
+    runs += [(f"{n} frames", fewer(recording, n), {}) for n in COUNTS if n < len(recording.training)]
+    with Processes(choose_device(device)) as processes:
+        for name, seen, changes in runs:
+            if name in table:
+                continue
+            generator = GeneratorConfig.of_size(resolution, **changes)
+            trainer, _ = prepare(seen, model, config, generator, output / name.replace(" ", "_"), processes, base=base)
+            train(trainer)
+            frames = recording.held_out
+            pictures, truth = trainer.compare(frames)
+            table[name] = measure(pictures, truth, frames=frames)
+            table_path.write_text(json.dumps(table, indent=1))
     return table
 
 
@@ -66,11 +95,14 @@ def main() -> None:
     parser.add_argument("--resolution", type=int, default=128)
     parser.add_argument("--seed", type=int, default=TrainingConfig().seed, help="of weights, order and crops")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--base", default="none", help="target whose network every variant starts from, where alike")
+    parser.add_argument("--held-out", type=float, default=HELD_OUT_SHARE, help="share of a video, its end, to judge on")
     args = parser.parse_args()
     keep_memory()
     table = ablate(
-        args.source, args.output, steps=args.steps, resolution=args.resolution, device=args.device, seed=args.seed
-    )
+        args.source, args.output, steps=args.steps, resolution=args.resolution, device=args.device, seed=args.seed,
+        base_name=args.base, held_out_share=args.held_out,
+    )  # fmt: skip
     columns = list(next(iter(table.values())))
     sys.stdout.write(f"{'':20}" + "".join(f"{column:>14}" for column in columns) + "\n")
     for name, row in table.items():

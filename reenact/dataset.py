@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +41,8 @@ class Recording:
     """Where it came from."""
     square: Square | None = None
     """Part of the video's frames that the pictures are; None where there is no video."""
+    checks: dict[str, float] = field(default_factory=dict)
+    """How well a video was tracked, see `capture.whole_video`; empty where there is no video."""
 
     @property
     def training(self) -> Indices:

@@ -137,9 +137,9 @@ def print_table(table: dict[str, dict[str, float]]) -> None:
     """Print rows of figures, one column a measure."""
     columns = list(dict.fromkeys(name for row in table.values() for name in row))
     width = max(map(len, table)) + 2
-    print(" " * width + "".join(f"{column:>10}" for column in columns))
+    print(" " * width + "".join(f"{column:>12}" for column in columns))
     for label, row in table.items():
-        cells = "".join(f"{row[column]:10.4f}" if column in row else " " * 10 for column in columns)
+        cells = "".join(f"{row[column]:12.4f}" if column in row else " " * 12 for column in columns)
         print(f"{label:{width}}{cells}")
 
 

@@ -29,16 +29,19 @@ def measure(
 ) -> dict[str, float]:
     """Compare pictures `[N, H, W, 3]` uint8 RGB one by one; gives the means of `psnr` (dB), `ssim`, `lpips`.
 
+    And of `photometric`, the distance of a pixel's colours in levels of 255, as Deep Video Portraits gives it.
+
     With the frame number of each picture, `flicker` too, where any two of them follow each other: see `flicker()`.
     Raises `ValueError` on shapes that differ, and `PerceptualWeightsError` where LPIPS' weights cannot be had.
     """
     if outputs.shape != truths.shape or outputs.ndim != 4 or len(outputs) == 0:
         raise ValueError(f"expected two stacks [N, H, W, 3] of one shape, got {outputs.shape} and {truths.shape}")
     lpips = lpips or Lpips()
-    rows: dict[str, list[Tensor]] = {"psnr": [], "ssim": [], "lpips": []}
+    rows: dict[str, list[Tensor]] = {"psnr": [], "ssim": [], "lpips": [], "photometric": []}
     for output, truth in _batches(outputs, truths):
         rows["psnr"].append(psnr(output, truth))
         rows["ssim"].append(ssim(output, truth))
+        rows["photometric"].append(255.0 * (output - truth).square().sum(1).sqrt().mean((1, 2)))
         with torch.no_grad():
             rows["lpips"].append(lpips(output, truth))
     result = {name: float(torch.cat(values).mean()) for name, values in rows.items()}

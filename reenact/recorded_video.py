@@ -1,10 +1,11 @@
 """Turn a video of a person into a `Recording`: square pictures around the head and tracked parameters.
 
-Tracked twice: the first pass finds out who it is, the second fits every frame to that.
+What was tracked stays in the training's folder, with a picture to look at: going on does not track again.
 """
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +15,11 @@ from PIL import Image
 
 from capture.landmarks import LandmarkDetector, Landmarks
 from capture.progress import Progress
-from capture.tracker import Tracker
+from capture.whole_video import WholeVideo, track_whole_video
 from models.camera import Camera
 from models.face import FaceModel
 from models.params import FaceParams
+from reenact.conditioning import ConditioningRenderer
 from reenact.dataset import Recording
 from reenact.square import Square
 from reenact.video import probe, read_video_frames
@@ -32,6 +34,8 @@ MIN_FACE_SHARE = 0.8
 """Share of the frames that must show a face."""
 MIN_FACE_PX = 48
 """Smallest median distance between forehead and chin, or cheek and cheek, that is worth training on."""
+TRACKING_VERSION = 1
+"""What was tracked by another version is tracked again."""
 MAX_PICTURE_PX = 512
 """Pictures are kept at no more than this."""
 
@@ -46,42 +50,96 @@ class _Pass:
     height: int
 
 
-def read_video(path: Path, model: FaceModel, work: Path) -> Recording:
-    """Track `path` and cut its pictures into `work/frames`.
+def read_video(path: Path, model: FaceModel, work: Path, held_out_share: float = HELD_OUT_SHARE) -> Recording:
+    """Track `path`, cut its pictures into `work/frames`, and show in `work/tracking.png` what was tracked.
 
     Raises `ValueError` with what to do about it where the video will not do, `VideoError` where it cannot be read.
     """
+    if not 0 <= held_out_share < 1:
+        raise ValueError(f"held-out share: expected 0 or more and less than 1, got {held_out_share}")
     info = probe(path)
-    seen = _detect(path, info.num_frames)
-    found = [landmarks.points_px for landmarks in seen.found if landmarks is not None]
-    _check(path, seen, found)
-    camera = Camera.webcam(seen.width, seen.height)
-    with Tracker(model=model) as tracker:
-        for landmarks, time_s in zip(seen.found, seen.times_s, strict=True):
-            tracker.process_landmarks(landmarks, time_s, camera)
-        tracker.restart()
-        tracks = [
-            tracker.process_landmarks(landmarks, time_s, camera)
-            for landmarks, time_s in zip(seen.found, seen.times_s, strict=True)
-        ]
-    identity = tracks[-1].params.identity
-    params = FaceParams.stack([track.params.replace(identity=identity) for track in tracks])
-    left, top, side = _square(found, seen.width, seen.height)
-    size = min(side, MAX_PICTURE_PX)
-    usable = np.array([index for index, track in enumerate(tracks) if track.state == "tracked"], np.int64)
-    pictures = _cut(path, work / "frames", (left, top, side), size, set(usable.tolist()), len(tracks))
-    scale = size / side
-    center = ((camera.center_px[0] - left) * scale, (camera.center_px[1] - top) * scale)
-    return Recording(
-        params=params,
+    whole, square = _track(path, model, work, info.num_frames)
+    size = min(square.side, MAX_PICTURE_PX)
+    usable = np.flatnonzero(whole.is_usable).astype(np.int64)
+    place = (square.left, square.top, square.side)
+    pictures = _cut(path, work / "frames", place, size, set(usable.tolist()), len(whole.is_usable))
+    scale, camera = size / square.side, whole.camera
+    center = ((camera.center_px[0] - square.left) * scale, (camera.center_px[1] - square.top) * scale)
+    recording = Recording(
+        params=whole.params,
         camera=Camera(width=size, height=size, focal_px=camera.focal_px * scale, center_px=center),
         frame_rate=float(info.frame_rate),
         pictured=usable,
-        held_out=usable[int(len(usable) * (1 - HELD_OUT_SHARE)) :],
+        held_out=usable[int(len(usable) * (1 - held_out_share)) :],
         pictures=tuple(pictures[int(index)] for index in usable),
         name=path.name,
-        square=Square(left=left, top=top, side=side, frame_width=seen.width, frame_height=seen.height),
+        square=square,
+        checks=whole.checks,
     )
+    draw_tracking(recording, model, work / "tracking.png")
+    return recording
+
+
+def _track(path: Path, model: FaceModel, work: Path, frames: int) -> tuple[WholeVideo, Square]:
+    """Track `path`, or read what an earlier run found in the same file."""
+    stat = path.stat()
+    key = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{TRACKING_VERSION}"
+    saved = work / "tracking.npz"
+    if (known := _load(saved, key)) is not None:
+        return known
+    seen = _detect(path, frames)
+    found = [landmarks.points_px for landmarks in seen.found if landmarks is not None]
+    _check(path, seen, found)
+    camera = Camera.webcam(seen.width, seen.height)
+    whole = track_whole_video(seen.found, seen.times_s, camera, model)
+    left, top, side = _square(found, seen.width, seen.height)
+    square = Square(left=left, top=top, side=side, frame_width=seen.width, frame_height=seen.height)
+    work.mkdir(parents=True, exist_ok=True)
+    part = work / "tracking.part"
+    with part.open("wb") as file:
+        np.savez(
+            file, key=np.array(key), **whole.params.fields(), is_usable=whole.is_usable, error_m=whole.error_m,
+            focal_px=np.array(whole.camera.focal_px), square=np.array([left, top, side, seen.width, seen.height]),
+            check_names=np.array(list(whole.checks)), checks=np.array(list(whole.checks.values())),
+        )  # fmt: skip
+    part.replace(saved)
+    return whole, square
+
+
+def _load(saved: Path, key: str) -> tuple[WholeVideo, Square] | None:
+    """Read what `_track` wrote of the file that `key` speaks of; None where there is nothing that can be used."""
+    try:
+        with np.load(saved, allow_pickle=False) as data:
+            values = {name: data[name] for name in data.files}
+        if str(values["key"]) != key:
+            return None
+        left, top, side, width, height = (int(value) for value in values["square"])
+        usual = Camera.webcam(width, height)
+        camera = Camera(width=width, height=height, focal_px=float(values["focal_px"]), center_px=usual.center_px)
+        params = FaceParams(**{name: values[name] for name in FaceParams.neutral().fields()})
+        checks = dict(zip(values["check_names"].tolist(), values["checks"].tolist(), strict=True))
+        whole = WholeVideo(params, camera, values["is_usable"], values["error_m"], checks)
+        return whole, Square(left=left, top=top, side=side, frame_width=width, frame_height=height)
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def draw_tracking(recording: Recording, model: FaceModel, path: Path, count: int = 6) -> None:
+    """Write a picture to look at: pictures of a spread of frames, and under each the fitted head laid over it."""
+    camera = recording.camera
+    renderer = ConditioningRenderer(model, camera)
+    frames = recording.pictured[np.linspace(0, len(recording.pictured) - 1, count).astype(int)]
+    columns = []
+    for frame in frames:
+        picture = recording.picture(int(frame), camera.width).astype(np.float32) / 255.0
+        drawn = renderer.render(recording.params[int(frame)])
+        head, eyes = drawn[:3].transpose(1, 2, 0), drawn[6:9].transpose(1, 2, 0)
+        is_head, is_iris = drawn[3:6].sum(0)[..., None] > 0, eyes[..., 1:2] > 0.5
+        over = np.where(is_iris, [0.1, 1.0, 0.2], np.where(is_head, 0.45 * picture + 0.55 * head, picture))
+        columns.append(np.concatenate([picture, over]))
+    sheet = Image.fromarray((np.concatenate(columns, 1).clip(0, 1) * 255 + 0.5).astype(np.uint8))
+    sheet.thumbnail((256 * count, 512))
+    sheet.save(path)
 
 
 def _detect(path: Path, frames: int) -> _Pass:

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
 from capture.progress import Progress
+from capture.train_tracker.processes import Processes
 from models.face import FaceModel
 from models.generator import GeneratorConfig
 from models.memory import keep_memory
@@ -30,7 +30,7 @@ from reenact.consent import Consent, add_consent_arguments, consent_of_arguments
 from reenact.dataset import Recording, read_rendering
 from reenact.journal import GRID, Journal
 from reenact.quality import measure
-from reenact.recorded_video import read_video
+from reenact.recorded_video import HELD_OUT_SHARE, read_video
 from reenact.signing import SigningError, own_key
 from reenact.square import KEY as SQUARE
 from reenact.target import Target
@@ -40,6 +40,8 @@ from reenact.video import VideoError
 
 SAVE_EVERY_S = 60.0
 """Training time between checkpoints: what an interruption can cost."""
+JUDGED = 12
+"""Held-out frames that a running training is judged on."""
 PREVIEW_SIZE = 256
 
 
@@ -56,6 +58,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--base", default="milo", metavar="ACTOR", help="target whose network is the start (default milo), or none"
     )
+    parser.add_argument(
+        "--held-out", type=float, default=HELD_OUT_SHARE, metavar="SHARE",
+        help="share of a video, its end, that is judged on and never trained on (default 0.1)",
+    )  # fmt: skip
     parser.add_argument("--title", default="", help="name of the target for people")
     parser.add_argument("--license", default="LicenseRef-consented-use", help="licence of the package")
     parser.add_argument("--work", type=Path, metavar="DIR", help="checkpoints (default: NAME.actor.training beside it)")
@@ -82,13 +88,18 @@ def run(args: argparse.Namespace) -> int:
     work = args.work or args.output.with_name(args.output.name + ".training")
     try:
         keep_memory()
-        model = FaceModel.load()
-        recording = read_recording(args.source, model, work)
-        trainer, look = prepare(recording, model, config, generator, work, device, base=base, restart=args.restart)
-        train(trainer)
-        actor = package(
-            trainer, look, args.output, title=args.title or args.output.stem, consent=consent, license=args.license
-        )
+        with Processes(device) as processes:
+            model = FaceModel.load()
+            # The first process tracks and cuts; the others find what it left.
+            recording = processes.share(lambda: read_recording(args.source, model, work, args.held_out))
+            trainer, look = prepare(
+                recording, model, config, generator, work, processes, base=base, restart=args.restart
+            )
+            train(trainer)
+            if processes.rank:
+                return 0
+            title = args.title or args.output.stem
+            actor = package(trainer, look, args.output, title=title, consent=consent, license=args.license)
     except KeyboardInterrupt:
         print(f"reenact train: interrupted; the same command goes on from {work}", file=sys.stderr)
         return 1
@@ -105,13 +116,13 @@ def read_base(name: str) -> dict[str, Tensor] | None:
     return None if name == "none" else Actor.load(name).load_generator().state_dict()
 
 
-def read_recording(source: Path, model: FaceModel, work: Path) -> Recording:
+def read_recording(source: Path, model: FaceModel, work: Path, held_out_share: float = HELD_OUT_SHARE) -> Recording:
     """Read a folder of exact frames, or track a video into `work`. Raises `ValueError` where there is neither."""
     if source.is_dir():
         return read_rendering(source, model)
     if not source.is_file():
         raise ValueError(f"{source}: there is no such video or folder")
-    return read_video(source, model, work)
+    return read_video(source, model, work, held_out_share)
 
 
 def prepare(
@@ -120,55 +131,69 @@ def prepare(
     config: TrainingConfig,
     generator: GeneratorConfig,
     work: Path,
-    device: torch.device,
+    processes: Processes,
     *,
     base: Mapping[str, Tensor] | None = None,
     restart: bool = False,
 ) -> tuple[Trainer, FaceParams]:
     """Fit the target's appearance, render its conditioning and go on from the checkpoint in `work`, if it fits."""
-    work.mkdir(parents=True, exist_ok=True)
-    settings = {"generator": generator.to_json(), "source": recording.name, "frames": len(recording.pictured)}
+    settings = {
+        "generator": generator.to_json(), "source": recording.name, "frames": len(recording.pictured),
+        "held_out": len(recording.held_out),
+    }  # fmt: skip
     fingerprint = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-    mark = work / "run.json"
-    if restart or (mark.exists() and json.loads(mark.read_text())["fingerprint"] != fingerprint):
-        (work / "checkpoint.pt").unlink(missing_ok=True)
-    resolved = {"fingerprint": fingerprint, **settings, "training": dataclasses.asdict(config)}
-    mark.write_text(json.dumps(resolved, indent=1))
+    if processes.rank == 0:
+        work.mkdir(parents=True, exist_ok=True)
+        mark = work / "run.json"
+        if restart or (mark.exists() and json.loads(mark.read_text())["fingerprint"] != fingerprint):
+            (work / "checkpoint.pt").unlink(missing_ok=True)
+        resolved = {"fingerprint": fingerprint, **settings, "training": dataclasses.asdict(config)}
+        mark.write_text(json.dumps(resolved, indent=1))
+    processes.agree(0.0)  # nobody resumes before an old checkpoint is gone
     look = fit_appearance(model, recording)
     with Progress(len(recording.params.rotation), "conditioning") as progress:
         data = TrainingSet(recording, model, look, generator, on_frame=progress.advance)
-    trainer = Trainer(config, generator, data, work, device, base)
+    trainer = Trainer(config, generator, data, work, processes, base)
     trainer.resume()
     return trainer, look
 
 
 def train(trainer: Trainer) -> None:
-    """Run until the budget is spent, saving as it goes; `KeyboardInterrupt` saves and passes on."""
+    """Run until the budget is spent or the score rises no more; `KeyboardInterrupt` saves and passes on."""
+    if trainer.processes.rank:
+        while not trainer.is_done():
+            trainer.run_step()
+        return
     saved_s = trainer.spent_s
-    shown = int(1000 * trainer.share)
+    shown = int(1000 * trainer.progress)
     with Progress(1000, "training", done=shown) as progress, Journal(trainer.folder, trainer.step) as journal:
         try:
-            while trainer.share < 1:
+            while not trainer.is_done():
                 trainer.run_step()
                 losses = " ".join(f"{name} {value:.4f}" for name, value in trainer.losses.items())
-                progress.advance(int(1000 * trainer.share) - shown, losses)
                 journal.note(trainer.step, trainer.spent_s / 60, trainer.losses)
-                shown = int(1000 * trainer.share)
                 if trainer.spent_s - saved_s > SAVE_EVERY_S:
                     saved_s = trainer.spent_s
+                    _judge(trainer, journal)
                     trainer.save()
-                    frames = some_held_out(trainer.data.recording)
-                    trainer.draw_grid(frames, trainer.folder / GRID)
-                    journal.score(trainer.step, trainer.spent_s / 60, {"psnr": trainer.psnr(frames)})
-                    journal.show(trainer.step, trainer.folder / GRID)
+                progress.advance(int(1000 * trainer.progress) - shown, losses)
+                shown = int(1000 * trainer.progress)
         finally:
             trainer.save()
+
+
+def _judge(trainer: Trainer, journal: Journal) -> None:
+    frames = some_held_out(trainer.data.recording)
+    trainer.draw_grid(frames, trainer.folder / GRID)
+    score = trainer.judge(some_held_out(trainer.data.recording, JUDGED))
+    journal.score(trainer.step, trainer.spent_s / 60, {"psnr": score})
+    journal.show(trainer.step, trainer.folder / GRID)
 
 
 def some_held_out(recording: Recording, count: int = 6) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Choose held-out frames to look at; training frames where nothing is held out."""
     frames = recording.held_out if len(recording.held_out) else recording.training
-    return frames[np.linspace(0, len(frames) - 1, count).astype(int)]
+    return frames[np.linspace(0, len(frames) - 1, min(count, len(frames))).astype(int)]
 
 
 def package(trainer: Trainer, look: FaceParams, output: Path, *, title: str, consent: Consent, license: str) -> Actor:  # noqa: A002
@@ -183,6 +208,12 @@ def package(trainer: Trainer, look: FaceParams, output: Path, *, title: str, con
         "minutes": round(trainer.spent_s / 60, 1),
         "steps": trainer.step,
         "device": str(trainer.device),
+        "processes": trainer.processes.count,
+        "curve": [
+            {"step": step, "minutes": round(minutes, 2), "psnr": round(score, 3)}
+            for step, minutes, score in trainer.scores
+        ],
+        **({"tracking": recording.checks} if recording.checks else {}),
         "config": dataclasses.asdict(trainer.config),
         **({SQUARE: recording.square.to_json()} if recording.square else {}),
     }

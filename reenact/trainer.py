@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from capture.train_tracker.processes import Processes
 from models.discriminator import PatchDiscriminator
 from models.generator import GeneratorConfig, build_generator
 from models.losses import PerceptualLoss, hinge_critic, hinge_generator, importance, photometric
@@ -29,6 +30,11 @@ from reenact.training_set import TrainingSet
 
 LONGEST_STEP_S = 20.0
 """What one step may take of the time budget."""
+
+STEADY = 0.75
+"""Share of a run up to which it can be found to rise no more: behind it, it ends of itself."""
+RISE_DB = 0.05
+"""What counts as a better score."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,6 +67,8 @@ class TrainingConfig:
     """Largest root mean square of the decoder's last features that costs nothing; see `Trainer.run_step`."""
     scale_weight: float = 0.01
     """Weight of the logarithm of what is beyond it."""
+    patience: int = 6
+    """Judgements in a row without a better score after which the run comes to its end; 0 for never."""
     average: float = 0.999
     """Share of the old weights that the running average keeps in a step."""
     seed: int = 2018
@@ -83,13 +91,15 @@ class Trainer:
         generator: GeneratorConfig,
         data: TrainingSet,
         folder: Path,
-        device: torch.device,
+        processes: Processes,
         base: Mapping[str, Tensor] | None = None,
     ) -> None:
         """Take the weights of another target's network as `base` to start from, where names and shapes are alike."""
+        device = processes.device
         torch.manual_seed(config.seed)
         self.config, self.data, self.folder, self.device = config, data, folder, device
-        self.rng = np.random.default_rng(config.seed)
+        self.processes = processes
+        self.rng = np.random.default_rng((config.seed, processes.rank))
         self.generator = place(build_generator(generator), device)
         if base is not None:
             adopt(self.generator, base)
@@ -115,6 +125,10 @@ class Trainer:
         self.perceptual: PerceptualLoss | None = None
         self.spent_s = 0.0
         self.step = 0
+        self.end = 1.0
+        """Share of the budget at which the run ends: less than all of it once its score no longer rises."""
+        self.scores: list[tuple[int, float, float]] = []
+        """Step, minutes of training and PSNR in dB on held-out frames, each time that it was judged."""
         self.queue: list[int] = []
         self.losses: dict[str, float] = {}
 
@@ -124,6 +138,35 @@ class Trainer:
         if self.config.steps:
             return min(1.0, self.step / self.config.steps)
         return min(1.0, self.spent_s / (60 * self.config.minutes))
+
+    @property
+    def progress(self) -> float:
+        """How much of the run is done, 0 to 1; the recipe goes by it."""
+        return min(1.0, self.share / self.end)
+
+    def is_done(self) -> bool:
+        """Say whether the run is at its end; all processes hear the first one's clock, and say the same."""
+        self.spent_s, self.end = self.processes.agree(self.spent_s), self.processes.agree(self.end)
+        return self.progress >= 1
+
+    def judge(self, frames: NDArray[np.int64]) -> float:
+        """Score the run on held-out `frames`, and let it come to its end where the score has stopped rising.
+
+        The learning rate is then far from its end, and what a falling one still brings is worth its time: the rest of
+        the recipe is not left out but drawn together.
+        """
+        score = self.psnr(frames)
+        self.scores.append((self.step, self.spent_s / 60, score))
+        values = [value for _, _, value in self.scores]
+        late = self.config.patience
+        if (
+            late
+            and self.progress < STEADY
+            and len(values) > late
+            and max(values[-late:]) < max(values[:-late]) + RISE_DB
+        ):
+            self.end = self.share / STEADY
+        return score
 
     def run_step(self) -> None:
         """Draw a batch, update the generator, its average and, late in the run, the critics.
@@ -141,13 +184,14 @@ class Trainer:
         losses["photometric"] = photometric(output, truth, importance(current))
         losses["scale"] = self._beyond_scale()
         total = losses["photometric"] + self.config.scale_weight * losses["scale"]
-        if self.share >= self.config.perceptual_from:
+        if self.progress >= self.config.perceptual_from:
             losses["perceptual"] = self._perceptual(output, truth)
             total = total + self.config.perceptual_weight * losses["perceptual"]
-        if self.share >= self.config.adversarial_from:
+        if self.progress >= self.config.adversarial_from:
             total = total + self._adversarial(frames, current, output, truth, losses)
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
+        self.processes.average_gradients(self.generator.parameters())
         nn.utils.clip_grad_norm_(self.generator.parameters(), 1.0)
         self.optimizer.step()
         follow(self.average, self.generator, self.config.average, self.step)
@@ -218,6 +262,8 @@ class Trainer:
             )
         self.critic_optimizer.zero_grad(set_to_none=True)
         (patch + temporal).backward()  # type: ignore[no-untyped-call]
+        for critic in (self.patch_critic, self.time_critic):
+            self.processes.average_gradients(critic.parameters())
         self.critic_optimizer.step()
         for critic in (self.patch_critic, self.time_critic):
             critic.requires_grad_(False)
@@ -228,7 +274,7 @@ class Trainer:
             critic.requires_grad_(True)
         losses["critic"], losses["time_critic"] = patch.detach(), temporal.detach()
         # The critics know nothing at first: let them in over a tenth of the run.
-        ramp = min(1.0, (self.share - self.config.adversarial_from) / 0.1)
+        ramp = min(1.0, (self.progress - self.config.adversarial_from) / 0.1)
         return ramp * (self.config.adversarial_weight * fooled + self.config.temporal_weight * fooled_in_time)
 
     def _before(self, frames: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -243,7 +289,7 @@ class Trainer:
         return np.array(drawn, np.int64)
 
     def _set_learning_rate(self) -> None:
-        share = self.share
+        share = self.progress
         factor = min(1.0, share / 0.02 + 0.05) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * factor * group["scale"]
@@ -265,7 +311,7 @@ class Trainer:
             "generator": self.generator.state_dict(), "average": self.average.state_dict(),
             "patch_critic": self.patch_critic.state_dict(), "time_critic": self.time_critic.state_dict(),
             "optimizer": self.optimizer.state_dict(), "critic_optimizer": self.critic_optimizer.state_dict(),
-            "spent_s": self.spent_s, "step": self.step,
+            "spent_s": self.spent_s, "step": self.step, "end": self.end, "scores": self.scores,
         }  # fmt: skip
         write_checkpoint(state, self.folder)
 
@@ -277,7 +323,8 @@ class Trainer:
         for name in ("generator", "average", "patch_critic", "time_critic", "optimizer", "critic_optimizer"):
             getattr(self, name).load_state_dict(state[name])
         self.spent_s, self.step = float(state["spent_s"]), int(state["step"])
-        self.rng = np.random.default_rng((self.config.seed, self.step))
+        self.end, self.scores = float(state.get("end", 1.0)), [tuple(row) for row in state.get("scores", [])]
+        self.rng = np.random.default_rng((self.config.seed, self.processes.rank, self.step))
         return True
 
     def psnr(self, frames: NDArray[np.int64]) -> float:

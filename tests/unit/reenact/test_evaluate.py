@@ -108,7 +108,7 @@ def test_the_command_prints_a_table_a_line_and_a_picture(
     report = json.loads(lines[-1])
     assert {"psnr", "ssim", "lpips", "flicker", "frames", "engine"} <= set(report)
     assert report["frames"] == 6
-    assert lines[0].split() == ["psnr", "ssim", "lpips", "flicker"]
+    assert lines[0].split() == ["psnr", "ssim", "lpips", "photometric", "flicker"]
     assert lines[2].split() == ["window", "1", "20.0000"]
     with Image.open(tmp_path / "grid.png") as grid:
         assert grid.size == (3 * 128, 6 * 128)

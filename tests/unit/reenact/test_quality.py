@@ -64,7 +64,15 @@ def test_measure_averages_over_pictures_not_pixels() -> None:
     single = [measure(outputs[i : i + 1], truths[i : i + 1], lpips=FakeLpips()) for i in range(6)]  # type: ignore[arg-type]
     for name, value in result.items():
         assert value == pytest.approx(np.mean([row[name] for row in single]), rel=1e-5)
-    assert set(result) == {"psnr", "ssim", "lpips"}
+    assert set(result) == {"psnr", "ssim", "lpips", "photometric"}
+
+
+def test_the_photometric_error_is_a_distance_of_colours() -> None:
+    truth = np.full((1, 16, 16, 3), 100, np.uint8)
+    output = truth.copy()
+    output[..., 0] += 3
+    output[..., 2] -= 4
+    assert measure(output, truth, lpips=FakeLpips())["photometric"] == pytest.approx(5.0, rel=1e-4)  # type: ignore[arg-type]
 
 
 def test_flicker_counts_successive_frames_only() -> None:

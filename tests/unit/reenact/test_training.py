@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from capture.train_tracker.processes import Processes
 from models.camera import Camera
 from models.face import FaceModel
 from models.generator import GeneratorConfig
@@ -67,7 +68,7 @@ def data(model: FaceModel, recording: Recording) -> TrainingSet:
 
 def make_trainer(data: TrainingSet, folder: Path, **changes: float) -> Trainer:
     config = dataclasses.replace(TrainingConfig(steps=40, perceptual_from=1.0, adversarial_from=1.0), **changes)  # type: ignore[arg-type]
-    return Trainer(config, SMALL, data, folder, torch.device("cpu"))
+    return Trainer(config, SMALL, data, folder, Processes(torch.device("cpu")))
 
 
 def test_appearance_is_recovered(model: FaceModel, recording: Recording) -> None:
@@ -117,6 +118,37 @@ def test_training_learns_and_goes_on_after_an_interruption(data: TrainingSet, tm
         second.run_step()
     assert second.step == 40
     assert second.psnr(held_out) > before + 1.0
+
+
+def test_a_run_whose_score_rises_no_more_comes_to_its_end(
+    data: TrainingSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make_trainer(data, tmp_path, steps=400, patience=3)
+    scores = iter([20.0, 24.0, 27.0, 27.01, 26.9, 27.04, 30.0])
+    monkeypatch.setattr(trainer, "psnr", lambda _frames: next(scores))
+    ends = []
+    for step in range(20, 160, 20):
+        trainer.step = step
+        trainer.judge(data.recording.held_out)
+        ends.append(trainer.end)
+    assert ends[:5] == [1.0] * 5
+    assert ends[5] == pytest.approx(120 / 400 / 0.75)
+    assert ends[6] == ends[5]  # what it still gains at its end does not make it longer
+    assert trainer.progress == pytest.approx(140 / 160)
+    trainer.save()
+    again = make_trainer(data, tmp_path, steps=400, patience=3)
+    assert again.resume()
+    assert (again.end, len(again.scores)) == (trainer.end, 7)
+
+
+def test_a_base_is_taken_over_where_it_fits(data: TrainingSet, tmp_path: Path) -> None:
+    first = make_trainer(data, tmp_path / "first", seed=1)
+    base = first.generator.state_dict()
+    base["paint.weight"] = base["paint.weight"][:, :3]
+    second = Trainer(first.config, SMALL, data, tmp_path, Processes(torch.device("cpu")), base)
+    assert torch.equal(second.generator.texture, first.generator.texture)
+    fresh = Trainer(first.config, SMALL, data, tmp_path, Processes(torch.device("cpu")))
+    assert torch.equal(second.generator.state_dict()["paint.weight"], fresh.generator.state_dict()["paint.weight"])
 
 
 def test_features_that_grow_too_large_come_back(data: TrainingSet, tmp_path: Path) -> None:

@@ -1,0 +1,166 @@
+"""Track a whole video, better than live: what is the same in all of it first, then every frame, and both ways in time.
+
+A live tracker learns who it sees while it goes, and smooths with the past alone. Here the camera and the person are
+found out first, frames are fitted to them as they are, and smoothing runs forwards and backwards: it calms as much, and
+no movement comes late. Gaze, blinks and mouth are then held against landmarks, without the face model in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from capture.follow import measure
+from capture.landmarks import Landmarks
+from capture.smoothing import FaceSmoother, SmoothingSettings
+from capture.track import Track
+from capture.tracker import Tracker
+from models.camera import Camera
+from models.face import FaceModel
+from models.params import EXPRESSION_INDEX, FaceParams
+
+Array = NDArray[np.float64]
+
+FOCAL_FACTORS = (0.7, 0.85, 1.0, 1.2, 1.45)
+"""Focal lengths that are tried, as shares of a usual webcam's."""
+FOCAL_GAIN = 0.03
+"""Share of the error that another focal length than the usual must take away, or the usual one stays: from one person
+at one distance it can hardly be told, and what is wrong with it, identity and distance make up for."""
+FOCAL_FRAMES, LEARNING_FRAMES = 40, 400
+"""Frames, spread over the video, that the camera and the person are learned from."""
+AS_IT_IS = SmoothingSettings(min_cutoff_hz=30.0, beta=50.0)
+"""Smoothing that leaves frames as they were fitted."""
+BOTH_WAYS = SmoothingSettings()
+"""Smoothing of each direction: the live default."""
+SETTLED_FRAMES = 10
+"""Frames after which it is known what error is usual."""
+OUTLIER = 2.5
+"""Frames whose landmarks lie off by more than this many times the median are not to be learned from."""
+
+
+@dataclass(frozen=True, slots=True)
+class WholeVideo:
+    """What is known of every frame of a video."""
+
+    params: FaceParams
+    """Batch over all `T` frames; `identity` is the same in each."""
+    camera: Camera
+    is_usable: NDArray[np.bool_]
+    """`[T]` whether a frame shows the face, and was fitted well."""
+    error_m: Array
+    """`[T]` root mean square distance of the landmarks from the fitted face, metres; NaN without a face."""
+    checks: dict[str, float]
+    """Pearson's r of `blink`, `gaze`, `mouth`, `yaw` between parameters and landmarks; `focal_factor`; `outliers`."""
+
+
+def track_whole_video(
+    found: Sequence[Landmarks | None], times_s: Sequence[float], camera: Camera, model: FaceModel
+) -> WholeVideo:
+    """Track from the landmarks of all frames, None where there is no face; `camera` is the usual one of that size."""
+    with Tracker(AS_IT_IS, model=model, detects=False) as tracker:
+        factor = _find_focal(tracker, found, times_s, camera)
+        camera = replace(camera, focal_px=camera.focal_px * factor)
+        tracker.reset()
+        for index in _spread(found, LEARNING_FRAMES):
+            tracker.process_landmarks(found[index], times_s[index], camera)
+        tracks, errors = _fit(tracker, found, times_s, camera)
+    identity = tracks[-1].params.identity
+    raw = [track.params.replace(identity=identity) for track in tracks]
+    params = FaceParams.stack(smooth_both_ways(raw, times_s))
+    error_m = np.array(errors)
+    is_seen = np.array([track.state == "tracked" for track in tracks])
+    is_outlier = is_seen & (error_m > OUTLIER * np.nanmedian(error_m))
+    is_usable = is_seen & ~is_outlier
+    good = [landmarks if is_good else None for landmarks, is_good in zip(found, is_usable, strict=True)]
+    checks = {**_check(params, good), "focal_factor": factor, "outliers": float(is_outlier.sum())}
+    return WholeVideo(params, camera, is_usable, error_m, checks)
+
+
+def _fit(
+    tracker: Tracker, found: Sequence[Landmarks | None], times_s: Sequence[float], camera: Camera
+) -> tuple[list[Track], list[float]]:
+    """Fit every frame to the person that `tracker` has learned; gives tracks and their errors in metres.
+
+    Each fit begins at the last one. One that went wrong would lead those behind it astray: it is tried anew from
+    nothing, and so is the next one.
+    """
+    tracker.restart()
+    tracks, errors = [], []
+    limit = np.inf
+    for landmarks, time_s in zip(found, times_s, strict=True):
+        track = tracker.process_landmarks(landmarks, time_s, camera)
+        error = tracker.error_m if landmarks is not None else np.nan
+        if error > limit:
+            tracker.restart()
+            track = tracker.process_landmarks(landmarks, time_s, camera)
+            error = tracker.error_m
+            if error > limit:
+                tracker.restart()
+        tracks.append(track)
+        errors.append(error)
+        if np.isfinite(errors).sum() >= SETTLED_FRAMES:
+            limit = OUTLIER * float(np.nanmedian(errors))
+    return tracks, errors
+
+
+def smooth_both_ways(frames: Sequence[FaceParams], times_s: Sequence[float]) -> list[FaceParams]:
+    """Smooth frames forwards and backwards in time, and take the middle: nothing trails, nothing runs ahead."""
+    forwards, backwards = FaceSmoother(BOTH_WAYS), FaceSmoother(BOTH_WAYS)
+    first = [forwards(frame, time_s) for frame, time_s in zip(frames, times_s, strict=True)]
+    end = times_s[-1]
+    second = [backwards(f, end - t) for f, t in zip(reversed(frames), reversed(times_s), strict=True)][::-1]
+    return [
+        frame.replace(**{
+            name: ((getattr(frame, name) + getattr(other, name)) / 2).astype(np.float32)
+            for name in ("rotation", "translation", "expression", "gaze")
+        })
+        for frame, other in zip(first, second, strict=True)
+    ]  # fmt: skip
+
+
+def _find_focal(tracker: Tracker, found: Sequence[Landmarks | None], times_s: Sequence[float], camera: Camera) -> float:
+    """Give the share of the usual focal length that explains the landmarks best, if it does so by far."""
+    chosen = _spread(found, FOCAL_FRAMES)
+    errors = {}
+    for factor in FOCAL_FACTORS:
+        other = replace(camera, focal_px=camera.focal_px * factor)
+        tracker.reset()
+        for index in chosen:
+            tracker.process_landmarks(found[index], times_s[index], other)
+        tracker.restart()
+        seen = []
+        for index in chosen:
+            tracker.process_landmarks(found[index], times_s[index], other)
+            seen.append(tracker.error_m)
+        errors[factor] = float(np.mean(seen))
+    best = min(errors, key=errors.__getitem__)
+    return best if errors[best] < (1 - FOCAL_GAIN) * errors[1.0] else 1.0
+
+
+def _spread(found: Sequence[Landmarks | None], count: int) -> NDArray[np.int64]:
+    """Choose up to `count` frames with a face, spread over the video."""
+    seen = np.flatnonzero([landmarks is not None for landmarks in found])
+    return seen[np.unique(np.linspace(0, len(seen) - 1, min(count, len(seen))).astype(int))]
+
+
+def _check(params: FaceParams, found: Sequence[Landmarks | None]) -> dict[str, float]:
+    """Correlate parameters with what the landmarks alone say."""
+    nothing = np.full((478, 3), np.nan, np.float32)
+    points = np.stack([nothing if f is None else np.column_stack([f.points_px, f.depth_px]) for f in found])
+    seen = measure(points[..., :2], points[..., 2])
+    blink = params.expression[:, [EXPRESSION_INDEX["eyeBlinkLeft"], EXPRESSION_INDEX["eyeBlinkRight"]]].mean(1)
+    pairs = {
+        "blink": (-blink, seen["eye_opening"]),
+        "gaze": (params.gaze[:, :, 0].mean(1), seen["gaze_horizontal"]),
+        "mouth": (params.expression[:, EXPRESSION_INDEX["jawOpen"]], seen["mouth_opening"]),
+        "yaw": (params.rotation[:, 0], seen["yaw"]),
+    }
+    result = {}
+    for name, (ours, theirs) in pairs.items():
+        both = np.isfinite(theirs)
+        varies = both.sum() > 2 and np.std(ours[both]) > 0 and np.std(theirs[both]) > 0
+        result[name] = float(np.corrcoef(ours[both], theirs[both])[0, 1]) if varies else float("nan")
+    return result
