@@ -14,7 +14,7 @@ from reenact.actor import Actor
 from reenact.conditioning import CHANNELS, ConditioningRenderer
 from reenact.engines.engine import EngineError
 from reenact.engines.select import make_engine, make_fallback
-from reenact.window import DEFAULT_MAX_GAP_MS, WindowClock
+from reenact.window import DEFAULT_MAX_GAP_MS, WindowClock, WindowSettings
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +74,10 @@ class Portrait:
             "generate": 1000.0 * (time.perf_counter() - rendered),
         }
         return image
+
+    def apply(self, window: WindowSettings) -> None:
+        """Let the window see so much of the past from the next frame on."""
+        self._clock.set_stride(window.stride)
 
     def fall_back(self) -> None:
         """Go on with the next engine: this one failed. Raises `EngineError` where none is left."""

@@ -5,6 +5,7 @@ track -> transfer -> render -> window -> generate -> mark, in this order, on one
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import secrets
 import time
@@ -25,15 +26,33 @@ from reenact.actor import Actor
 from reenact.credentials import Origin
 from reenact.engines.engine import EngineError
 from reenact.face_change import FaceChange
+from reenact.engines.select import ENGINES
 from reenact.label import DisclosureSettings
 from reenact.mark.message import Message
 from reenact.portrait import Portrait
 from reenact.stamp import Stamp
 from reenact.transfer import Transfer, TransferSettings
+from reenact.window import WindowSettings
 
 logger = logging.getLogger(__name__)
 
 Image = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineSettings:
+    """What executes the network. A change loads it anew, which takes a second or two."""
+
+    name: str = option(
+        "auto", "What executes the network; auto takes the fastest that works.", choices=("auto", *ENGINES)
+    )
+    precision: str = option(
+        "auto", "Number format of the network; auto takes the fastest.", choices=("auto", "fp32", "bf16", "fp16")
+    )
+    threads: int = option(0, "CPU threads of the network; 0 lets the engine choose.", minimum=0, maximum=256)
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +69,10 @@ class ReenactSettings:
         "camera", "Who moves the target: the face that the camera sees, or numbers: sliders, OSC, Live Link Face.",
         choices=("camera", "numbers"),
     )  # fmt: skip
+    engine: EngineSettings = field(default_factory=EngineSettings)
+    """What executes the network."""
+    window: WindowSettings = field(default_factory=WindowSettings)
+    """What the network sees of the past."""
     tracker: str = option(
         "auto", "What reads your face: landmarks, the regressor, or with auto the one measured to be better.",
         choices=TRACKERS,
@@ -93,10 +116,9 @@ class Reenactor:
     ) -> None:
         """Remember what to run; `warm_up()` loads it."""
         self.actor = actor
-        self._engine = engine
-        self._precision = precision
-        self._threads = threads
-        self._settings = settings or ReenactSettings()
+        self._engine = EngineSettings(name=engine, precision=precision, threads=threads)
+        # As the settings begin, they change nothing of what runs.
+        self._settings = dataclasses.replace(settings or ReenactSettings(), engine=self._engine)
         self._transfer = Transfer(actor.target, self._settings.transfer)
         self._stamp = Stamp(secrets.token_hex(16), actor, self._settings.disclosure)
         self._tracker: FaceTracker | None = None
@@ -140,9 +162,7 @@ class Reenactor:
         if self._portrait is not None and self._tracker is not None:
             return
         model = FaceModel.load()
-        self._portrait = Portrait(
-            self.actor, engine=self._engine, precision=self._precision, threads=self._threads, model=model
-        )
+        self._portrait = self._make_portrait(self._engine, model)
         self._tracker, self._choice = make_tracker(self._settings.tracker, self._settings.smoothing, model=model)
         self._try()
         self.reset()
@@ -217,7 +237,8 @@ class Reenactor:
     def apply(self, settings: ReenactSettings) -> None:
         """Use other settings from the next frame on; another tracker meets the source anew.
 
-        Raises `ValueError` or `RegressorEngineError` for a tracker that does not run: the one before goes on.
+        Raises `ValueError` or `RegressorEngineError` for a tracker that does not run, and `EngineError` for such an
+        engine: the one before goes on.
         """
         self._transfer.apply(settings.transfer)
         self._stamp.change(settings.disclosure)
@@ -227,7 +248,25 @@ class Reenactor:
                 self._tracker.close()
                 self._tracker = tracker
             self._tracker.apply(settings.smoothing)
+        if self._portrait is not None:
+            if settings.engine != self._engine:
+                self._change_engine(settings.engine)
+            self._portrait.apply(settings.window)
+        self._engine = settings.engine
         self._settings = settings
+
+    def _make_portrait(self, engine: EngineSettings, model: FaceModel | None = None) -> Portrait:
+        portrait = Portrait(
+            self.actor, engine=engine.name, precision=engine.precision, threads=engine.threads, model=model
+        )
+        portrait.apply(self._settings.window)
+        return portrait
+
+    def _change_engine(self, engine: EngineSettings) -> None:
+        """Load the network anew; what ran before goes on where that fails. Raises `EngineError`."""
+        portrait, self._portrait = self._portrait, self._make_portrait(engine)
+        if portrait is not None:
+            portrait.close()
 
     def mesh(self) -> NDArray[np.float32] | None:
         """Give the source's tracked landmarks `[478, 2]` as shares of the last frame's width and height, or None."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import enum
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from models.options import check_options, option
 
 Array = NDArray[np.float32]
 
@@ -15,6 +18,19 @@ SLACK = 6
 MIN_STEP_SHARE = 0.75
 """Frames closer than this share of the target's frame interval do not lengthen the past: a 60 fps source of a 30 fps
 target would otherwise show it half the time it was trained on."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WindowSettings:
+    """What the network sees of the past."""
+
+    stride: int = option(
+        1, "Frames of the target's rate from one frame of the window to the next: more is a longer, coarser past.",
+        minimum=1, maximum=4,
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
 
 class Step(enum.Enum):
@@ -35,10 +51,15 @@ class WindowClock:
         """Take the target's `frame_rate` in frames a second, and the longest gap that is bridged."""
         if not frame_rate > 0 or not max_gap_ms > 0:
             raise ValueError(f"expected frame_rate > 0 and max_gap_ms > 0, got {frame_rate} and {max_gap_ms}")
-        self._min_step_s = MIN_STEP_SHARE / frame_rate
+        self._frame_rate = frame_rate
+        self.set_stride(1)
         self._max_gap_s = max_gap_ms / 1000.0
         self._current_s: float | None = None
         self._past_s = 0.0
+
+    def set_stride(self, stride: int) -> None:
+        """Keep one frame of the past for every `stride` of the target's frame intervals."""
+        self._min_step_s = (stride - 1 + MIN_STEP_SHARE) / self._frame_rate
 
     def advance(self, time_s: float) -> Step:
         """Take the next frame's time; a gap, or time running backwards, restarts."""

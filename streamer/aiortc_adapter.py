@@ -121,12 +121,20 @@ def install_key_frame_request(sender: RTCRtpSender, on_request: Callable[[], Non
     setattr(sender, "_send_keyframe", on_request)  # noqa: B010 - a method, to mypy
 
 
+def playout_delay(delay_ms: float) -> bytes:
+    """Return the extension that asks for this delay, no less and no more."""
+    tens = min(0xFFF, round(delay_ms / 10))
+    return (tens << 12 | tens).to_bytes(3, "big")
+
+
 class NoDelayExtensions(HeaderExtensionsMap):
     """aiortc's header extensions, and playout delay, which it does not know."""
 
     def __init__(self) -> None:
         """Send no playout delay until `configure` has found its number."""
         super().__init__()
+        self.delay_ms = 0
+        """How long the receiver shall hold frames back."""
         self._playout_delay_id: int | None = None
 
     def configure(self, parameters: RTCRtpParameters) -> None:
@@ -142,15 +150,20 @@ class NoDelayExtensions(HeaderExtensionsMap):
         if self._playout_delay_id is None:
             return profile, value
         known = list(unpack_header_extensions(profile, value)) if value else []
-        return pack_header_extensions([*known, (self._playout_delay_id, NO_DELAY)])
+        return pack_header_extensions([*known, (self._playout_delay_id, playout_delay(self.delay_ms))])
 
 
-def install_no_playout_delay(transceiver: RTCRtpTransceiver, number: int) -> None:
-    """Have a sender that has not started ask for no playout delay, by the extension number that was offered."""
+def install_no_playout_delay(transceiver: RTCRtpTransceiver, number: int) -> NoDelayExtensions:
+    """Have a sender that has not started ask for no playout delay, by the extension number that was offered.
+
+    Gives what may ask for another one later.
+    """
     if not hasattr(transceiver.sender, _SENT_EXTENSIONS):
         raise RuntimeError("this aiortc has another RTCRtpSender than the pinned one")
-    setattr(transceiver.sender, _SENT_EXTENSIONS, NoDelayExtensions())
+    extensions = NoDelayExtensions()
+    setattr(transceiver.sender, _SENT_EXTENSIONS, extensions)
     transceiver._headerExtensions.append(RTCRtpHeaderExtensionParameters(id=number, uri=PLAYOUT_DELAY))
+    return extensions
 
 
 def sent_timestamp(sender: RTCRtpSender) -> int:

@@ -15,6 +15,7 @@ from streamer.guard import TOKEN
 from streamer.ice import as_json, ice_servers
 from streamer.keys import CLOCK, CONFIG, LOBBY, METER, STARTED_NS, TARGETS, TOKENS
 from streamer.metrics import prometheus_text
+from streamer.presets import describe_presets
 from streamer.settings import SettingsTable
 from streamer.targets import unknown_actor
 from streamer.version import version
@@ -101,7 +102,9 @@ async def revoke_token(request: web.Request) -> web.Response:
 
 async def settings(request: web.Request) -> web.Response:
     """`GET /api/settings`: what a new session starts with."""
-    return web.json_response({"settings": SettingsTable(request.app[CONFIG].settings).describe()})
+    return web.json_response(
+        {"settings": SettingsTable(request.app[CONFIG].settings).describe(), "presets": describe_presets()}
+    )
 
 
 async def mesh(_: web.Request) -> web.Response:
@@ -123,6 +126,7 @@ async def metrics(request: web.Request) -> web.Response:
         max_sessions=request.app[CONFIG].server.max_sessions,
         uptime_s=_uptime_s(request.app),
         version=version(),
+        governor_step=max((session.governor.step for session in request.app[LOBBY].sessions), default=0),
     )
     return web.Response(body=text.encode(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 

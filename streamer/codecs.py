@@ -25,6 +25,7 @@ from av.video.reformatter import VideoReformatter
 
 from streamer.clock import Clock, SystemClock, elapsed_ms
 from streamer.packets import VIDEO_TIME_BASE
+from streamer.pixels import fit_size
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +94,7 @@ class LiveEncoder(Encoder):
     ) -> None:
         """Encode at `bitrate_bps` (0: by picture size) and report each frame's encoding time in ms."""
         self._ceiling_bps = bitrate_bps
+        self._longest_side = 0
         self._estimate_bps: int | None = None
         self._on_encoded = on_encoded
         self._clock = clock or SystemClock()
@@ -100,6 +102,11 @@ class LiveEncoder(Encoder):
         self._context: av.VideoCodecContext | None = None
         self._last_pts: int | None = None
         self._has_failed = False
+
+    def configure(self, *, bitrate_bps: int, longest_side: int) -> None:
+        """Encode at most so many bit/s (0: by picture size) and pixels a side from the next frame on."""
+        self._ceiling_bps = bitrate_bps
+        self._longest_side = longest_side
 
     @property
     def target_bitrate(self) -> int:
@@ -156,9 +163,10 @@ class LiveEncoder(Encoder):
 
     def _prepare(self, frame: av.VideoFrame, timestamp: int, is_key: bool) -> av.VideoFrame:
         # 4:2:0 wants even sides; one thread, because swscale's own threads cost more than they give at this size.
-        prepared = self._reformatter.reformat(
-            frame, width=frame.width & ~1, height=frame.height & ~1, format="yuv420p", threads=1
-        )
+        width, height = frame.width & ~1, frame.height & ~1
+        if 0 < self._longest_side < max(width, height):
+            width, height = fit_size(width, height, self._longest_side)
+        prepared = self._reformatter.reformat(frame, width=width, height=height, format="yuv420p", threads=1)
         prepared.pts = timestamp
         prepared.time_base = VIDEO_TIME_BASE
         prepared.pict_type = PictureType.I if is_key else PictureType.NONE

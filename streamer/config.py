@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from models.options import check_options, option
 from streamer.errors import MessageError, UsageError
+from streamer.presets import PRESETS
 from streamer.settings import SettingsTable, coerce
 
 D = TypeVar("D")
@@ -150,9 +151,9 @@ def load_config(settings: Any, path: Path | None = None, assignments: Sequence[t
     sections: dict[str, Any] = {
         "server": ServerConfig(), "engine": EngineConfig(), "media": MediaConfig(), "inputs": InputsConfig(),
     }  # fmt: skip
-    for key, value in [*pairs, *assignments]:
+    for key, value in _spelled_out([*pairs, *assignments]):
         section, dot, name = key.partition(".")
-        if dot and section in sections:
+        if dot and section in sections and (key not in table.values() or hasattr(sections[section], name)):
             sections[section] = _replace(sections[section], key, name, value)
         elif key in table.values():
             try:
@@ -161,7 +162,23 @@ def load_config(settings: Any, path: Path | None = None, assignments: Sequence[t
                 raise UsageError(error.message) from error
         else:
             raise UsageError(f"unknown setting {key!r}" if dot else f"{key!r} stands outside of a [section]")
-    return Config(**sections, settings=table.current)
+    config = Config(**sections, settings=table.current)
+    seeded = getattr(table.current, "seeded", None)
+    try:
+        return config if seeded is None else dataclasses.replace(config, settings=seeded(config))
+    except ValueError as error:
+        raise UsageError(f"engine.{error}") from error
+
+
+def _spelled_out(pairs: Sequence[tuple[str, object]]) -> Iterator[tuple[str, object]]:
+    """Put in the place of a preset what it stands for; raise `UsageError` for one that there is not."""
+    for key, value in pairs:
+        if key != "preset":
+            yield key, value
+        elif isinstance(value, str) and value in PRESETS:
+            yield from PRESETS[value][1].items()
+        else:
+            raise UsageError(f"preset: expected one of {', '.join(PRESETS)}, got {value!r}")
 
 
 def _replace(part: D, key: str, name: str, value: object) -> D:

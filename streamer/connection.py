@@ -19,6 +19,7 @@ from aiortc.exceptions import OperationError
 
 from streamer import control
 from streamer.aiortc_adapter import (
+    NoDelayExtensions,
     install_encoder,
     install_no_playout_delay,
     install_packet_sink,
@@ -28,11 +29,12 @@ from streamer.aiortc_adapter import (
     sent_timestamp,
 )
 from streamer.clock import Clock
-from streamer.codecs import make_encoder
+from streamer.codecs import LiveEncoder, make_encoder
 from streamer.config import MediaConfig
 from streamer.errors import ServiceError
 from streamer.ice import ice_servers
 from streamer.latency import SenderClock
+from streamer.live_settings import MediaSettings
 from streamer.offer import MAX_CANDIDATES, Offer, SoundOffer, Trickle, bad_sdp
 from streamer.pipeline import Pipeline
 from streamer.sound import Sound
@@ -119,6 +121,9 @@ class Connection:
         self.sender_clock: SenderClock | None = None
         """The source's wall clock, as its newest RTCP report tells it; None before the first."""
         self._sound_track = SoundTrack()
+        self._encoder: LiveEncoder | None = None
+        self._extensions: NoDelayExtensions | None = None
+        self._live: MediaSettings | None = None
         self._num_candidates = 0
         self._peer = RTCPeerConnection(configuration(media))
         self._listen(on_channel, on_closed)
@@ -146,6 +151,16 @@ class Connection:
     async def add_candidates(self, trickle: Trickle) -> None:
         """Take late candidates in; raise `ServiceError` for an ICE restart, which is not supported."""
         self._num_candidates = await add_candidates(self._peer, trickle, self._num_candidates)
+
+    def apply(self, live: MediaSettings | None) -> None:
+        """Encode and send by other settings from the next frame on; None changes nothing."""
+        self._live = live
+        if live is None:
+            return
+        if self._encoder is not None:
+            self._encoder.configure(bitrate_bps=live.bitrate_kbps * 1000, longest_side=live.output_px)
+        if self._extensions is not None:
+            self._extensions.delay_ms = live.jitter_ms
 
     def rtp_offset(self) -> int | None:
         """Return what to add to a source's RTP timestamp for its answer's, modulo 2**32; None before the first."""
@@ -197,7 +212,7 @@ class Connection:
         if offer.output_mid is None:
             return
         output = transceivers[offer.output_mid]
-        encoder = make_encoder(
+        encoder = self._encoder = make_encoder(
             next(iter(negotiated_codecs(output).values())),
             bitrate_bps=self._media.bitrate_kbps * 1000,
             on_encoded=lambda ms: self._pipeline.meter.time("encode", ms),
@@ -205,7 +220,8 @@ class Connection:
         )
         install_encoder(output.sender, encoder)
         if offer.playout_delay_id is not None:
-            install_no_playout_delay(output, offer.playout_delay_id)
+            self._extensions = install_no_playout_delay(output, offer.playout_delay_id)
+        self.apply(self._live)
         sender = self._sender = output.sender
         self._pipeline.sent_timestamp = lambda: sent_timestamp(sender)
 

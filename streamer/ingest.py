@@ -14,6 +14,7 @@ from streamer.clock import Clock, elapsed_ms
 from streamer.codecs import VideoDecoder, describe_payload
 from streamer.jitter import AssembledFrame, MarkerJitterBuffer, RtpPiece
 from streamer.metrics import Meter
+from streamer.pace import Pace
 from streamer.packets import VIDEO_TIME_BASE, EncodedFrame, SourceFrame
 from streamer.send_clock import SendClock
 from streamer.slots import BoundedFifo, LatestSlot
@@ -49,6 +50,8 @@ class Ingest:
         self._meter = meter
         self._buffer = buffer or MarkerJitterBuffer()
         self._send_clock = SendClock()
+        self.pace = Pace()
+        """How many frames a second go on."""
         self._frames: BoundedFifo[EncodedFrame] = BoundedFifo(DECODE_QUEUE_FRAMES)
         self._thread = threading.Thread(target=self._decode_all, name=f"decode-{name}", daemon=True)
         self._is_decoder_lost = threading.Event()
@@ -168,6 +171,9 @@ class Ingest:
         end_ns = self._clock.monotonic_ns()
         for picture in pictures:
             self._meter.count("decoded")
+            if not self.pace.admits(frame.pts, frame.time_base):
+                self._meter.drop("pace")
+                continue
             self._slot.put(
                 SourceFrame(
                     seq=frame.seq,

@@ -65,6 +65,7 @@ class Meter:
         self._ticks: dict[str, deque[int]] = {}
         self._frames: dict[str, int] = {}
         self._dropped: dict[str, int] = {}
+        self._events: dict[str, int] = {}
 
     def time(self, stage: str, ms: float) -> None:
         """Report that `stage` took `ms` for one frame."""
@@ -93,6 +94,18 @@ class Meter:
             self._dropped[reason] = self._dropped.get(reason, 0) + count
         if self._parent is not None:
             self._parent.drop(reason, count)
+
+    def note(self, event: str) -> None:
+        """Report that something happened that is no frame, such as `governor_down`."""
+        with self._lock:
+            self._events[event] = self._events.get(event, 0) + 1
+        if self._parent is not None:
+            self._parent.note(event)
+
+    def events(self) -> dict[str, int]:
+        """Return how often each thing that was noted happened."""
+        with self._lock:
+            return dict(self._events)
 
     def rate(self, event: str, window_s: float = 1.0) -> float:
         """Return how often `event` happened per second in the last `window_s`."""
@@ -153,7 +166,9 @@ def _quantiles(label: str, summary: Summary) -> list[tuple[str, float]]:
     return [(f'{{{head}quantile="{quantile}"}}', ms / 1e3) for quantile, ms in values]
 
 
-def prometheus_text(meter: Meter, *, sessions: int, max_sessions: int, uptime_s: float, version: str) -> str:
+def prometheus_text(
+    meter: Meter, *, sessions: int, max_sessions: int, uptime_s: float, version: str, governor_step: int = 0
+) -> str:
     """Render the server's meter in Prometheus' text format (version 0.0.4), quantiles over the last 10 s."""
     now, totals = meter.snapshot(10.0), meter.totals()
     stages: list[tuple[str, float]] = []
@@ -167,6 +182,12 @@ def prometheus_text(meter: Meter, *, sessions: int, max_sessions: int, uptime_s:
     lines += _family("reenact_frames_total", "counter", "Frames decoded, generated and sent.", frames)
     dropped = [(f'{{reason="{reason}"}}', float(count)) for reason, count in sorted(now.dropped.items())]
     lines += _family("reenact_dropped_frames_total", "counter", "Frames dropped, by reason.", dropped)
+    lines += _family(
+        "reenact_governor_step", "gauge", "Lowest quality step of all sessions; 0 is full.", [("", governor_step)]
+    )
+    events = meter.events()
+    changes = [(f'{{direction="{way}"}}', float(events.get(f"governor_{way}", 0))) for way in ("down", "up")]
+    lines += _family("reenact_governor_changes_total", "counter", "Steps that the governor took.", changes)
     lines += _family("reenact_stage_seconds", "summary", "Time of one frame in each stage.", stages)
     for part, index in (("sum", 1), ("count", 0)):
         for stage, total in sorted(totals.items()):

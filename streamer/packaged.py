@@ -11,6 +11,7 @@ from reenact.engines.engine import EngineError
 from reenact.reenactor import Reenactor, ReenactSettings
 from streamer.config import EngineConfig
 from streamer.errors import ServiceError
+from streamer.live_settings import LiveSettings
 from streamer.targets import ActorCard, unknown_actor
 
 logger = logging.getLogger(__name__)
@@ -20,9 +21,9 @@ LIVE_PREDICTION_MS = 25.0
 `capture.smoothing.Drift`). What is not live has no way to make up for."""
 
 
-def default_settings() -> ReenactSettings:
+def default_settings() -> LiveSettings:
     """Return the live settings that a session starts with when nothing else is said."""
-    return ReenactSettings(smoothing=SmoothingSettings(prediction_ms=LIVE_PREDICTION_MS))
+    return LiveSettings(smoothing=SmoothingSettings(prediction_ms=LIVE_PREDICTION_MS))
 
 
 def card_of(actor: Actor) -> ActorCard:

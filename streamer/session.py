@@ -18,6 +18,8 @@ from streamer.clock import NS_PER_S, Clock
 from streamer.config import MediaConfig
 from streamer.connection import Connection
 from streamer.errors import MessageError
+from streamer.governor import Governor
+from streamer.live_settings import media_of
 from streamer.metrics import Meter
 from streamer.offer import Offer, Trickle
 from streamer.pipeline import EngineInfo, Pipeline
@@ -39,6 +41,8 @@ CONNECT_S = 20.0
 CONNECT_QUIET_S = 5.0
 """As `QUIET_S`, before the first packet."""
 BYE_S = 0.25
+NO_LIMIT_FPS = 60
+"""Sources do not come quicker than this."""
 JOIN_S = 1.0
 
 
@@ -93,6 +97,7 @@ class Session:
             meter=meter,
             listener=self,
         )
+        self.governor = Governor(meter, clock, getattr(settings, "governor", None))
         self._recordings = recordings
         self._recording: tuple[str, Recording] | None = None
         self.renditions = Renditions(self.pipeline.outlets, clock=clock, meter=meter)
@@ -100,6 +105,7 @@ class Session:
             self.renditions, self.pipeline.sound, media, max_viewers=max_viewers, clock=clock, meter=meter
         )
         self._connection = Connection(self.pipeline, media, clock, on_channel=self._on_channel, on_closed=self._on_gone)
+        self._connection.apply(media_of(settings))
 
     # Connecting
 
@@ -146,7 +152,10 @@ class Session:
         match command:
             case control.SetValue(key, value):
                 try:
-                    orders.apply(self.settings.set(key, value))
+                    settings = self.settings.set(key, value)
+                    orders.apply(settings)
+                    self.governor.settings = getattr(settings, "governor", None)
+                    self._connection.apply(media_of(settings))
                 finally:  # also where it is refused: the page shows what holds
                     control.send(self._channel, {"type": "settings", "settings": self.settings.values()})
             case control.Calibrate():
@@ -301,8 +310,28 @@ class Session:
         self.viewers.look()
         self._tell_recording()
         message = control.stats(self.meter.snapshot(), self.pipeline.face, self._connection.rtp_offset())
+        message |= self._govern()
         message |= control.departures(self.pipeline.departures.take(), self._connection.sender_clock)
         control.send(self._channel, message)
+
+    def _govern(self) -> dict[str, object]:
+        """Let the governor look; give what is allowed now, and why, as a part of `stats`."""
+        allowed, media = self.governor.look(), media_of(self.settings.current)
+        if media is None:
+            return {}
+        frame_rate = min(allowed.frame_rate, media.frame_rate)
+        ingest = self.pipeline.ingest
+        if ingest is not None:
+            ingest.pace.limit(None if frame_rate >= NO_LIMIT_FPS else frame_rate)
+        is_on = self.governor.settings is not None and self.governor.settings.is_on
+        return {
+            "limits": {
+                "frame_rate": frame_rate,
+                "source_px": min(allowed.source_px, media.source_px),
+                "jitter_ms": media.jitter_ms,
+            },
+            "governor": {"is_on": is_on, "step": self.governor.step, "text": self.governor.text},
+        }
 
     def describe(self) -> dict[str, object]:
         """Return the entry of `GET /api/sessions`."""

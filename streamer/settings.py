@@ -78,6 +78,7 @@ class SettingsTable(Generic[S]):
                 "unit": described.unit,
                 "text": described.text,
                 "choices": list(described.choices),
+                "is_whole": isinstance(getattr(owner, name), int) and not isinstance(getattr(owner, name), bool),
             }
             for key, owner, name, described in _fields(self.current)
         ]

@@ -279,13 +279,13 @@ class InferenceWorker:
     def _apply(self, pipeline: Pipeline, reenactor: Reenactor, settings: object) -> None:
         if settings is None:
             return
-        tracker = reenactor.tracker_name
+        before = reenactor.tracker_name, reenactor.engine_reason
         try:
             reenactor.apply(settings)
         except Exception as error:  # The edge of a wish: what ran before goes on.
             logger.exception("settings could not be applied")
             pipeline.refuse("setting_refused", f"The setting could not be applied: {error}")
-        if reenactor.tracker_name != tracker:
+        if (reenactor.tracker_name, reenactor.engine_reason) != before:
             self._announce(pipeline, reenactor)
 
     def _reenact(self, frame: SourceFrame, pipeline: Pipeline, reenactor: Reenactor) -> None:

@@ -2,12 +2,25 @@
 
 /**
  * @typedef {number|boolean|string} Value
- * @typedef {{key: string, value: Value, default: Value, minimum: number|null, maximum: number|null, unit: string, text: string, choices?: string[]}} Setting
+ * @typedef {{key: string, value: Value, default: Value, minimum: number|null, maximum: number|null, unit: string, text: string, choices?: string[], is_whole?: boolean}} Setting
+ * @typedef {{name: string, text: string, values: Record<string, Value>}} Preset
  * @typedef {{setting: Setting, value: Value, input: HTMLInputElement|HTMLSelectElement, output: HTMLElement, reset: HTMLButtonElement}} Row
  */
 
 /** Short names; a setting the page has never heard of is named after its key. @type {Record<string, string>} */
 const LABELS = {
+  "engine.name": "Engine",
+  "engine.precision": "Precision",
+  "engine.threads": "Engine threads",
+  "window.stride": "Window stride",
+  "media.codec": "Codec",
+  "media.bitrate_kbps": "Bitrate",
+  "media.output_px": "Output picture",
+  "media.source_px": "Camera picture sent",
+  "media.frame_rate": "Frame rate",
+  "media.jitter_ms": "Jitter target",
+  "governor.is_on": "Governor",
+  "governor.target_ms": "Target delay",
   tracker: "Face tracking",
   "smoothing.min_cutoff_hz": "Smoothing at rest",
   "smoothing.beta": "Response to speed",
@@ -25,6 +38,9 @@ const LABELS = {
   "disclosure.words": "Words of the label",
 };
 
+/** Groups of settings about delay and quality; they have a list of their own. */
+const QUALITY = ["engine", "window", "media", "governor"];
+
 /**
  * Sliders, switches, choices and texts made from the server's own list of settings. What a person changes is remembered and sent again
  * to every new session. Event: `set` (detail: {key, value}).
@@ -34,6 +50,8 @@ export class Controls extends EventTarget {
   #store;
   /** @type {Map<string, Row>} */
   #rows = new Map();
+  /** @type {{preset: Preset, button: HTMLButtonElement}[]} */
+  #presets = [];
   /** @type {Record<string, Value>} what a person has chosen, by key */
   #chosen;
 
@@ -55,14 +73,41 @@ export class Controls extends EventTarget {
   /** @param {Setting[]} settings */
   load(settings) {
     const list = /** @type {HTMLElement} */ (this.#root.querySelector("#sliders"));
+    const quality = /** @type {HTMLElement} */ (this.#root.querySelector("#quality"));
     list.replaceChildren();
+    quality.replaceChildren();
     this.#rows.clear();
     for (const setting of settings) {
       const isNumber = typeof setting.value === "number" && setting.minimum !== null && setting.maximum !== null;
-      if (isNumber) list.append(this.#build(setting, "#slider"));
-      else if (typeof setting.value === "boolean") list.append(this.#build(setting, "#switch"));
-      else if (setting.choices?.length) list.append(this.#build(setting, "#choice"));
-      else if (typeof setting.value === "string") list.append(this.#build(setting, "#text"));
+      const place = QUALITY.includes(setting.key.split(".")[0]) ? quality : list;
+      if (isNumber) place.append(this.#build(setting, "#slider"));
+      else if (typeof setting.value === "boolean") place.append(this.#build(setting, "#switch"));
+      else if (setting.choices?.length) place.append(this.#build(setting, "#choice"));
+      else if (typeof setting.value === "string") place.append(this.#build(setting, "#text"));
+    }
+  }
+
+  /** Make a button for each preset, pressed while all that it stands for holds.
+   * @param {Preset[]} presets */
+  loadPresets(presets) {
+    this.#presets = presets.map((preset) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = preset.name;
+      button.title = preset.text;
+      button.addEventListener("click", () => {
+        for (const [key, value] of Object.entries(preset.values)) this.choose(key, value);
+      });
+      return { preset, button };
+    });
+    this.#root.querySelector("#presets")?.replaceChildren(...this.#presets.map(({ button }) => button));
+    this.#pressPresets();
+  }
+
+  #pressPresets() {
+    for (const { preset, button } of this.#presets) {
+      const holds = Object.entries(preset.values).every(([key, value]) => this.#rows.get(key)?.value === value);
+      button.setAttribute("aria-pressed", String(holds));
     }
   }
 
@@ -137,7 +182,7 @@ export class Controls extends EventTarget {
     input.min = String(low);
     input.max = String(setting.maximum);
     // A fine grid holds every default exactly; the arrow keys take steps that a hand would.
-    const fine = 10 ** Math.floor(Math.log10(span / 100) + 1e-9);
+    const fine = Math.max(setting.is_whole ? 1 : 0, 10 ** Math.floor(Math.log10(span / 100) + 1e-9));
     input.step = String(fine);
     input.style.setProperty("--default", String((Number(setting.default) - low) / span));
     input.addEventListener("keydown", (event) => {
@@ -189,6 +234,7 @@ export class Controls extends EventTarget {
     }
     row.output.textContent = this.#format(setting, value);
     row.reset.disabled = value === setting.default;
+    this.#pressPresets();
   }
 
   /**
@@ -199,7 +245,7 @@ export class Controls extends EventTarget {
     if (typeof value === "string") return value;
     if (typeof value === "boolean") return value ? "on" : "off";
     const span = Number(setting.maximum) - Number(setting.minimum);
-    const digits = Math.max(0, -Math.floor(Math.log10(span / 100) + 1e-9));
+    const digits = setting.is_whole ? 0 : Math.max(0, -Math.floor(Math.log10(span / 100) + 1e-9));
     const unit = setting.unit || (setting.key.endsWith("_gain") ? "×" : "");
     return `${value.toFixed(digits)} ${unit}`.trim();
   }

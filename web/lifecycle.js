@@ -47,7 +47,7 @@ export class Lifecycle extends EventTarget {
   /**
    * @param {import("./camera.js").Camera} camera
    * @param {import("./frames.js").Frames} frames - of the output
-   * @param {{camera: string, actor: string, client: string}} choices - read at every start
+   * @param {{camera: string, actor: string, client: string, codec: string}} choices - read at every start
    */
   constructor(camera, frames, choices) {
     super();
@@ -135,7 +135,7 @@ export class Lifecycle extends EventTarget {
     const first = this.#firstFrame(signal);
     first.catch(() => undefined);
     this.#enter("connecting", "Asking the server for a session");
-    await session.connect(track, this.#choices.actor, this.#choices.client, signal);
+    await session.connect(track, this.#choices, signal);
     signal.throwIfAborted();
     this.#enter("connecting", "Waiting for the first picture");
     const timer = setTimeout(() => void this.#suspectCamera(session), SILENT_MS);

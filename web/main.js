@@ -33,6 +33,7 @@ const actors = new Actors(find("target"));
 const choices = {
   camera: store.get("camera", ""),
   actor: query.get("actor") ?? store.get("actor", ""),
+  codec: store.get("settings", /** @type {Record<string, any>} */ ({}))["media.codec"] ?? "auto",
   client: `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`,
 };
 try {
@@ -108,6 +109,7 @@ lifecycle.addEventListener("session", () => {
     if (lifecycle.state !== "live") return;
     face.show(message.face, message.num_faces, isCameraMuted);
     calibration.report(message.is_calibrating, message.face);
+    if (message.limits) void session.limit(message.limits);
   });
 });
 
@@ -251,6 +253,10 @@ find("poster").addEventListener("error", () => (find("poster").hidden = true));
 controls.addEventListener("set", (event) => {
   const { key, value } = /** @type {CustomEvent} */ (event).detail;
   if (!disclosure.holds(key, value)) lifecycle.session?.control.set(key, value);
+  if (key !== "media.codec" || value === choices.codec) return;
+  choices.codec = value;
+  // Codecs are agreed on when a connection is made.
+  if (lifecycle.state === "live") start();
 });
 find("reset-all").addEventListener("click", () => controls.resetAll());
 
@@ -260,6 +266,7 @@ async function loadLists() {
     const [known, declared] = await Promise.all([get("api/actors"), get("api/settings")]);
     actors.load(known.actors, known.default);
     controls.load(declared.settings);
+    controls.loadPresets(declared.presets ?? []);
     actors.select(choices.actor || actors.fallback);
     showTarget();
   } catch {

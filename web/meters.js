@@ -31,6 +31,7 @@ const FIGURES = [
   ["Picture up / down", (s) => `${s.resolution.sent ?? "–"} / ${s.resolution.output ?? "–"}`.replaceAll("x", "×"), "Pixels"],
   ["Tracking confidence", (s) => (s.confidence == null ? "–" : `${Math.round(s.confidence * 100)} %`), ""],
   ["Tracker", (s) => s.tracker ?? "–", "What reads your face"],
+  ["Governor", (s) => (s.governor?.is_on ? (s.governor.step ? `${s.governor.step} down` : "full quality") : "off"), "Holds your target delay by lowering quality"],
   ["Engine", (s) => s.engine ?? "–", "What runs the network"],
 ];
 
@@ -72,6 +73,7 @@ export class Meters {
     for (const [label, say] of FIGURES) this.#set(label, say(stats));
     for (const { key } of RATES) this.#set(key, number(/** @type {any} */ (stats)[key]));
     for (const key of STAGES) this.#set(key, number(stats.stages_ms[key], 1));
+    this.#text("#governor-text", stats.governor?.text ? `Governor: ${stats.governor.text}.` : "");
     this.#text("#engine-reason", stats.engine_reason ? `Engine: ${stats.engine_reason}` : "");
     this.#text("#tracker-reason", stats.tracker_reason ? `Tracker ${stats.tracker}: ${stats.tracker_reason}` : "");
     if (stats.session === null) return;

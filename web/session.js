@@ -31,6 +31,7 @@ export class Session extends EventTarget {
   /** @type {RTCIceCandidate[]} */
   #late = [];
   #isClosed = false;
+  #limits = "";
   /** A TURN server said no to our password. */
   #isRelayRefused = false;
   /** @type {MediaStreamTrack|null} */
@@ -55,12 +56,12 @@ export class Session extends EventTarget {
 
   /** Resolves once media can flow.
    * @param {MediaStreamTrack} track
-   * @param {string} actor - name, or "" for the server's default
-   * @param {string} client - names this tab: its sessions replace each other
+   * @param {{actor: string, client: string, codec: string}} choices - name of the actor, or "" for the server's default;
+   *   what names this tab, whose sessions replace each other; auto, vp8 or h264
    * @param {AbortSignal} signal
    * @throws {Failure} */
-  async connect(track, actor, client, signal) {
-    this.#prepare(track);
+  async connect(track, { actor, client, codec }, signal) {
+    this.#prepare(track, codec);
     const endpoint = new URL("whip", document.baseURI);
     if (actor) endpoint.searchParams.set("actor", actor);
     endpoint.searchParams.set("client", client);
@@ -106,8 +107,32 @@ export class Session extends EventTarget {
     void this.#resource?.delete();
   }
 
-  /** @param {MediaStreamTrack} track */
-  #prepare(track) {
+  /** Send no more than this, and hold frames back for as long; nothing happens while it stays the same.
+   * @param {{frame_rate: number, source_px: number, jitter_ms: number}} limits */
+  async limit(limits) {
+    const key = JSON.stringify(limits);
+    const [sender] = this.peer.getSenders();
+    if (key === this.#limits || !sender?.track) return;
+    this.#limits = key;
+    this.#hold(limits.jitter_ms);
+    const { width = 0, height = 0 } = sender.track.getSettings();
+    const parameters = sender.getParameters();
+    for (const encoding of parameters.encodings) {
+      encoding.maxFramerate = limits.frame_rate;
+      encoding.scaleResolutionDownBy = Math.max(1, Math.max(width, height) / limits.source_px);
+    }
+    await sender.setParameters(parameters).catch(() => (this.#limits = ""));
+  }
+
+  /** @param {number} ms */
+  #hold(ms) {
+    const receiver = /** @type {any} */ (this.peer.getReceivers()[0]);
+    if ("jitterBufferTarget" in receiver) receiver.jitterBufferTarget = ms;
+    else if ("playoutDelayHint" in receiver) receiver.playoutDelayHint = ms / 1000;
+  }
+
+  /** @param {MediaStreamTrack} track @param {string} codec - to prefer, or auto */
+  #prepare(track, codec) {
     const transceiver = this.peer.addTransceiver(track, {
       direction: "sendrecv",
       sendEncodings: [{ maxBitrate: MAX_BITRATE }],
@@ -120,13 +145,12 @@ export class Session extends EventTarget {
       this.dispatchEvent(new CustomEvent("stream", { detail: stream }));
     });
     const codecs = RTCRtpReceiver.getCapabilities?.("video")?.codecs ?? [];
-    const rank = (/** @type {{mimeType: string}} */ codec) => (CODEC_ORDER.indexOf(codec.mimeType.toLowerCase()) + 3) % 3;
-    // rank: VP8 0, H.264 1, all others (with retransmission and error correction) 2.
+    const order = codec === "h264" ? [...CODEC_ORDER].reverse() : CODEC_ORDER;
+    const rank = (/** @type {{mimeType: string}} */ one) => (order.indexOf(one.mimeType.toLowerCase()) + 3) % 3;
+    // rank: the wished one (VP8) 0, the other (H.264) 1, all others (with retransmission and error correction) 2.
     transceiver.setCodecPreferences?.([...codecs].sort((a, b) => rank(a) - rank(b)));
     // Hold no frame back for smoothness: freshness is what a puppeteer feels.
-    const receiver = /** @type {any} */ (transceiver.receiver);
-    if ("jitterBufferTarget" in receiver) receiver.jitterBufferTarget = 0;
-    else if ("playoutDelayHint" in receiver) receiver.playoutDelayHint = 0;
+    this.#hold(0);
   }
 
   /** Keep the frame rate when bandwidth or CPU falls short; a browser without the wish ignores it. */

@@ -27,6 +27,8 @@
  * @property {import("./latency.js").Spread} glass_ms - glass to glass: camera to screen, over the last seconds
  * @property {Record<string, import("./latency.js").Spread>} latency_ms - the same in its parts, in the order of the way
  * @property {number} latency_frames - frames that these two are of
+ * @property {{is_on: boolean, step: number, text: string}|null} governor - what holds the delay: step 0 is full quality
+ * @property {{frame_rate: number, source_px: number, jitter_ms: number}|null} limits - what is sent at most now
  * @property {{sent: number|null, received: number|null}} bitrate_kbps
  * @property {{camera: string|null, sent: string|null, output: string|null}} resolution - as 640x480
  * @property {{sent: string|null, received: string|null}} codec
@@ -147,6 +149,8 @@ export class Stats extends EventTarget {
       glass_ms: this.#latency.total,
       latency_ms: this.#latency.parts,
       latency_frames: this.#latency.count,
+      governor: server?.governor ?? null,
+      limits: server?.limits ?? null,
       bitrate_kbps: { sent: this.#kbps("outbound-rtp", "bytesSent"), received: this.#kbps("inbound-rtp", "bytesReceived") },
       resolution: {
         camera: isRunning ? size(this.#video.videoWidth, this.#video.videoHeight) : null,

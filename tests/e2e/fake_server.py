@@ -92,6 +92,38 @@ SETTINGS: list[dict[str, Any]] = [
         )
     ),
 ]
+SETTINGS += [
+    {
+        "key": "media.frame_rate",
+        "value": 60,
+        "minimum": 5,
+        "maximum": 60,
+        "unit": "fps",
+        "text": "Frames a second at most.",
+        "is_whole": True,
+    },
+    {
+        "key": "governor.target_ms",
+        "value": 150.0,
+        "minimum": 30.0,
+        "maximum": 1000.0,
+        "unit": "ms",
+        "text": "Delay to keep below.",
+    },
+    {
+        "key": "media.codec",
+        "value": "auto",
+        "minimum": None,
+        "maximum": None,
+        "unit": "",
+        "text": "Codec of both directions.",
+        "choices": ["auto", "vp8", "h264"],
+    },
+]
+PRESETS: list[dict[str, Any]] = [
+    {"name": "fastest", "text": "Least delay.", "values": {"smoothing.beta": 4.0, "governor.target_ms": 80.0}},
+    {"name": "balanced", "text": "For most.", "values": {"smoothing.beta": 0.5, "governor.target_ms": 150.0}},
+]
 STAGES_MS = {
     "decode": 0.8,
     "queue": 0.4,
@@ -162,6 +194,8 @@ class FakeServer:
         self.tracker = "landmarks"
         self.calibration_s = 1.0
         self.is_stalled = False
+        self.limits = {"frame_rate": 60, "source_px": 1280, "jitter_ms": 0}
+        self.governor = {"is_on": True, "step": 0, "text": ""}
         self.is_silent = False
         """Sends nothing over the data channel any more."""
         self.messages: list[dict[str, Any]] = []
@@ -302,7 +336,9 @@ class FakeServer:
         return web.json_response({"ice_servers": []})
 
     async def _list_settings(self, request: web.Request) -> web.Response:
-        return web.json_response({"settings": [{"default": row["value"], "choices": [], **row} for row in SETTINGS]})
+        return web.json_response(
+            {"settings": [{"default": row["value"], "choices": [], **row} for row in SETTINGS], "presets": PRESETS}
+        )
 
     async def _list_edges(self, request: web.Request) -> web.Response:
         return web.json_response({"edges": [[0, 1], [1, 2], [2, 3], [0, 3], [0, 2]]})
@@ -396,6 +432,8 @@ class FakeServer:
                 "num_faces": self.num_faces,
                 "confidence": 0.97,
                 "is_calibrating": is_calibrating,
+                "limits": self.limits,
+                "governor": self.governor,
             }
             if not self.is_silent and channel.readyState == "open":
                 channel.send(json.dumps(stats))

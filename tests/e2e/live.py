@@ -183,7 +183,7 @@ def run_live(
     """
     run = LiveRun()
     log = folder / "server.log"
-    with serving(log, "--actor", "milo") as (address, process):
+    with serving(log, "--actor", "milo", "--set", "governor.is_on=false") as (address, process):
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(
                 executable_path=chromium, args=[*ARGUMENTS, f"--use-file-for-fake-video-capture={camera_file}"]

@@ -149,6 +149,42 @@ class TestContract:
         codecs = re.findall(r"^a=rtpmap:\d+ (VP8|VP9|H264|AV1)/90000", offer, re.MULTILINE)
         assert list(dict.fromkeys(codecs))[:2] == ["VP8", "H264"]
 
+    def test_a_preset_sets_what_it_stands_for_and_says_so(self, page: Page, server: FakeServer) -> None:
+        go_live(page, server)
+        fastest, balanced = page.get_by_role("button", name="fastest"), page.get_by_role("button", name="balanced")
+        expect(balanced).to_have_attribute("aria-pressed", "true")
+        fastest.click()
+        expect(fastest).to_have_attribute("aria-pressed", "true")
+        expect(balanced).to_have_attribute("aria-pressed", "false")
+        wait_until(page, lambda: len([one for one in server.messages if one["type"] == "set"]) >= 2, "two settings")
+        sent = {one["key"]: one["value"] for one in server.messages if one["type"] == "set"}
+        assert sent == {"smoothing.beta": 4.0, "governor.target_ms": 80.0}
+        page.get_by_text("Each by itself").click()
+        page.get_by_label("Frame rate", exact=True).press("ArrowLeft")
+        wait_until(page, lambda: any(one.get("key") == "media.frame_rate" for one in server.messages), "the slider")
+        value = next(one["value"] for one in server.messages if one.get("key") == "media.frame_rate")
+        assert value == int(value) < 60
+        expect(page.locator("[data-key='media.frame_rate'] output")).to_have_text(f"{value} fps")
+
+    def test_what_the_governor_does_is_said_and_done(self, page: Page, server: FakeServer) -> None:
+        go_live(page, server)
+        server.governor = {"is_on": True, "step": 2, "text": "15 frames a second, since p95 was 170 ms"}
+        server.limits = {"frame_rate": 15, "source_px": 320, "jitter_ms": 30}
+        expect(page.locator("#governor-text")).to_have_text("Governor: 15 frames a second, since p95 was 170 ms.")
+        wait_until(page, lambda: stats(page)["resolution"]["sent"] == "320x240", "a smaller camera picture")
+        before = stats(page)["frames_sent"]
+        page.wait_for_timeout(2000)
+        assert 15 <= stats(page)["frames_sent"] - before <= 40
+        assert stats(page)["governor"]["step"] == 2
+
+    def test_another_codec_is_agreed_on_anew(self, page: Page, server: FakeServer) -> None:
+        go_live(page, server)
+        page.get_by_text("Each by itself").click()
+        page.get_by_label("Codec", exact=True).select_option("h264")
+        wait_until(page, lambda: len(server.offers) == 2 and stats(page)["state"] == "live", "another session")
+        order = re.findall(r"a=rtpmap:\d+ (VP8|H264)/90000", server.offers[1])
+        assert order[0] == "H264"
+
     def test_stats_are_the_numbers_on_the_page(self, page: Page, server: FakeServer) -> None:
         go_live(page, server)
         wait_until(page, lambda: (now := stats(page))["delay_ms"] and now["bitrate_kbps"]["sent"], "two polls")
@@ -405,7 +441,7 @@ class TestControls:
                 limits = [float(field.get_attribute(name) or "nan") for name in ("min", "max")]
                 assert limits == [row["minimum"], row["maximum"]]
                 assert float(field.input_value()) == row["value"]
-                assert row["unit"] in setting.locator("output").inner_text()
+                assert row["unit"] in (setting.locator("output").text_content() or "")
 
     def test_a_slider_reaches_the_server_is_remembered_and_can_be_reset(self, page: Page, server: FakeServer) -> None:
         go_live(page, server)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import signal
 import statistics
 import sys
@@ -25,6 +26,7 @@ from streamer.aiortc_adapter import install_packet_sink, negotiated_codecs
 from streamer.app import create_app
 from streamer.clock import SystemClock
 from streamer.config import Config, MediaConfig, ServerConfig
+from streamer.governor import GovernorSettings
 from streamer.ingest import Ingest
 from streamer.keys import LOBBY
 from streamer.metrics import Meter
@@ -32,8 +34,10 @@ from streamer.packaged import PackagedTargets, default_settings
 from streamer.packets import SourceFrame
 from streamer.slots import LatestSlot
 from tests.e2e.peers import NumberedCamera, Page, connected, make_page, offer_of, read_number
-from tests.unit.streamer.fakes import FakeSettings, FakeTargets
+from tests.unit.streamer.fakes import FakeReenacted, FakeReenactor, FakeSettings, FakeTargets
 
+TARGET_MS = 80.0
+"""An engine of 54 ms at 30 frames a second has them wait, up to 95 ms in all; at 15 none waits."""
 Serve = Callable[..., Awaitable[TestServer]]
 
 
@@ -140,6 +144,57 @@ async def test_a_slow_target_drops_the_old_frames_and_stays_fresh(serve: Serve) 
         assert stats["dropped"]["ingest"] > 20
         # One frame in work, one waiting for at most as long, and nothing behind it.
         assert stats["age_ms"]["p95"] < 350
+
+
+class SlowTargets(FakeTargets):
+    """An engine that takes `busy_s` for a frame, and says so."""
+
+    busy_s = 0.027
+
+    def open(self, name: str) -> FakeReenactor:
+        reenactor, process = super().open(name), FakeReenactor.process
+
+        def slow(image: NDArray[np.uint8], time_s: float) -> FakeReenacted:
+            time.sleep(self.busy_s)
+            result = process(reenactor, image, time_s)
+            return dataclasses.replace(result, stages_ms=result.stages_ms | {"generate": 1e3 * self.busy_s})
+
+        reenactor.process = slow  # type: ignore[method-assign]
+        return reenactor
+
+
+async def test_a_governor_answers_a_slow_engine_and_gives_quality_back() -> None:
+    """An engine made twice as slow while live: answered within 3 s, held, and quality is back within 10 s after."""
+    targets = SlowTargets()
+    settings = dataclasses.replace(default_settings(), governor=GovernorSettings(target_ms=TARGET_MS))
+    server = TestServer(create_app(Config(settings=settings), targets=targets))
+    await server.start_server()
+    try:
+        async with connected(server, NumberedCamera()) as page:
+
+            async def step_becomes(is_so: Callable[[int], bool], timeout_s: float) -> float:
+                began = time.monotonic()
+                await page.until(lambda: is_so(page.told("stats")[-1]["governor"]["step"]), timeout_s)
+                return time.monotonic() - began
+
+            await page.until(lambda: len(page.told("stats")) >= 12)
+            assert page.told("stats")[-1]["governor"]["step"] == 0
+            targets.busy_s *= 2
+            await step_becomes(lambda step: step > 0, 3.0)
+            assert "above the target" in page.told("stats")[-1]["governor"]["text"]
+            told = len(page.told("stats"))
+            await page.until(lambda: len(page.told("stats")) >= told + 20)
+            ages = [message["age_ms"]["p95"] for message in page.told("stats")[told + 12 :]]
+            assert statistics.median(ages) < TARGET_MS
+            assert page.told("stats")[-1]["limits"]["frame_rate"] <= 20
+            targets.busy_s /= 2
+            await step_becomes(lambda step: step == 0, 10.0)
+            async with ClientSession() as client, client.get(server.make_url("/metrics")) as answer:
+                metrics = await answer.text()
+            assert "reenact_governor_step 0" in metrics
+            assert 'reenact_governor_changes_total{direction="up"}' in metrics
+    finally:
+        await server.close()
 
 
 @pytest.mark.parametrize("fps", [5.0, 60.0])
@@ -409,7 +464,7 @@ SERVER_SCRIPT = """
 import asyncio, sys
 from streamer.config import Config, ServerConfig
 from streamer.serve import serve
-from tests.unit.streamer.fakes import FakeSettings, FakeTargets
+from tests.unit.streamer.fakes import FakeReenacted, FakeReenactor, FakeSettings, FakeTargets
 
 config = Config(server=ServerConfig(port=0, drain_s=0.5), settings=FakeSettings())
 sys.exit(0 if asyncio.run(serve(config, FakeTargets())) else 1)

@@ -9,6 +9,7 @@ from aiortc.rtcrtpparameters import RTCRtpHeaderExtensionParameters, RTCRtpParam
 from aiortc.rtp import HeaderExtensionsMap, RtpPacket, unpack_header_extensions
 
 from streamer.aiortc_adapter import (
+    NO_DELAY,
     PINNED_VERSION,
     PLAYOUT_DELAY,
     NoDelayExtensions,
@@ -18,6 +19,7 @@ from streamer.aiortc_adapter import (
     install_packet_sink,
     negotiated_codecs,
     payload_of,
+    playout_delay,
     sent_timestamp,
 )
 from streamer.codecs import make_encoder
@@ -119,3 +121,9 @@ def test_other_objects_are_refused() -> None:
         install_packet_sink(object.__new__(RTCRtpReceiver), Sink())
     with pytest.raises(RuntimeError, match="another RTCRtpSender"):
         install_encoder(object.__new__(RTCRtpSender), make_encoder("VP8"))
+
+
+def test_a_playout_delay_is_twice_twelve_bits_of_ten_ms() -> None:
+    assert playout_delay(0) == bytes(3) == NO_DELAY
+    assert playout_delay(40) == bytes([0x00, 0x40, 0x04])
+    assert playout_delay(1e9) == bytes([0xFF, 0xFF, 0xFF])

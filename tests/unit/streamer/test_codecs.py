@@ -11,6 +11,7 @@ from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from numpy.typing import NDArray
 
 from streamer.codecs import (
+    CODEC_NAMES,
     MAX_BITRATE_BPS,
     MIN_BITRATE_BPS,
     LiveEncoder,
@@ -19,6 +20,8 @@ from streamer.codecs import (
     describe_payload,
     make_encoder,
 )
+from streamer.packets import VIDEO_TIME_BASE
+from streamer.pixels import to_picture
 from tests.unit.streamer.fakes import FakeClock
 
 TIME_BASE = Fraction(1, 90_000)
@@ -211,3 +214,15 @@ def test_damage_is_an_ffmpeg_error_or_nothing(codec: str) -> None:
 @pytest.mark.parametrize("codec", CODECS)
 def test_short_payloads_describe_nothing_or_something_but_never_fail(codec: str, payload: bytes) -> None:
     describe_payload(codec, payload, payload[1:])
+
+
+@pytest.mark.parametrize("codec", CODEC_NAMES)
+def test_a_smaller_picture_can_be_asked_for_while_it_runs(codec: str) -> None:
+    encoder, decoder = make_encoder(codec), VideoDecoder(codec)
+    sizes = []
+    for number in range(8):
+        encoder.configure(bitrate_bps=900_000, longest_side=128 if 3 <= number < 6 else 1024)
+        picture = to_picture(np.full((256, 192, 3), 30 * number, np.uint8), number * 3000, VIDEO_TIME_BASE)
+        data, pts = encoder.encode_data(picture)
+        sizes += [(frame.width, frame.height) for frame in decoder.decode(data, pts, VIDEO_TIME_BASE)]
+    assert sizes == [(192, 256)] * 3 + [(96, 128)] * 3 + [(192, 256)] * 2

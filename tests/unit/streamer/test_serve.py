@@ -44,7 +44,7 @@ def test_options_win_over_set_and_set_over_the_file(tmp_path: Path) -> None:
 def test_what_is_unknown_fails() -> None:
     with pytest.raises(UsageError, match=r"unknown setting 'server\.prot'"):
         resolve_config(parse("--set", "server.prot=1"))
-    with pytest.raises(UsageError, match="there is no engine 'steam'"):
+    with pytest.raises(UsageError, match=r"engine\.name: expected one of auto, .*got 'steam'"):
         run(parse("--engine", "steam", "--port", "0"))
 
 

@@ -77,5 +77,6 @@ def test_describe_tells_value_and_default_apart() -> None:
         "unit": "",
         "text": "How far the mouth opens.",
         "choices": [],
+        "is_whole": False,
     }
     assert described["transfer.mode"]["choices"] == ["head", "face"]
