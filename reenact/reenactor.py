@@ -25,8 +25,8 @@ from models.params import FaceParams
 from reenact.actor import Actor
 from reenact.credentials import Origin
 from reenact.engines.engine import EngineError
-from reenact.face_change import FaceChange
 from reenact.engines.select import ENGINES
+from reenact.face_change import FaceChange
 from reenact.label import DisclosureSettings
 from reenact.mark.message import Message
 from reenact.portrait import Portrait
