@@ -360,7 +360,8 @@ class FakeServer:
 
         @peer.on("track")
         def on_track(track: MediaStreamTrack) -> None:
-            peer.addTrack(Echo(track, self))
+            if track.kind == "video":  # sound is left unanswered
+                peer.addTrack(Echo(track, self))
 
         @peer.on("datachannel")
         def on_channel(channel: RTCDataChannel) -> None:

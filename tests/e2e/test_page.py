@@ -141,7 +141,7 @@ class TestContract:
         go_live(page, server)
         (offer,) = server.offers
         kinds = re.findall(r"^m=(\w+)", offer, re.MULTILINE)
-        assert kinds == ["video", "application"]
+        assert kinds == ["video", "audio", "application"]
         assert "a=sendrecv" in offer
         first = re.search(r"^m=video \d+ \S+ (\d+)", offer, re.MULTILINE)
         assert first is not None
@@ -595,8 +595,9 @@ class TestReach:
                 )
             )
         order = ["help", "start", "cameras", "mirror", "fullscreen", "milo", "reset-all"]
-        # A reason for leaving the label out is shown once it is left out.
-        shown = [row["key"] for row in SETTINGS if row["key"] != "disclosure.reason"]
+        # A reason for leaving the label out is shown once it is left out; delay and quality once they are unfolded.
+        hidden = ("disclosure.reason", "media.frame_rate", "media.codec", "governor.target_ms")
+        shown = [row["key"] for row in SETTINGS if row["key"] not in hidden]
         order += [f"setting-{key.replace('.', '-')}" for key in shown]
         assert [name for name in reached if name in order] == order
         assert [name for name in reached if "without" in name] == []
