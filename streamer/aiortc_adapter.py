@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -14,6 +15,7 @@ from aiortc.rtcrtpparameters import RTCRtpHeaderExtensionParameters, RTCRtpParam
 from aiortc.rtp import (
     HeaderExtensions,
     HeaderExtensionsMap,
+    RtcpRrPacket,
     RtcpSrPacket,
     RtpPacket,
     pack_header_extensions,
@@ -105,6 +107,36 @@ def install_sender_reports(receiver: RTCRtpReceiver, on_report: Callable[[int, i
         await handle(packet)
 
     setattr(receiver, "_handle_rtcp_packet", listen)  # noqa: B010 - a method, to mypy
+
+
+def make_repeater(receiver: RTCRtpReceiver) -> Callable[[int, list[int]], None]:
+    """Return what asks a receiver's sender, by its SSRC, for packets once more; aiortc itself asks once."""
+    if not hasattr(receiver, "_send_rtcp_nack"):
+        raise RuntimeError("this aiortc has another RTCRtpReceiver than the pinned one")
+    pending: set[asyncio.Task[None]] = set()
+
+    def ask(ssrc: int, sequences: list[int]) -> None:
+        task = asyncio.create_task(receiver._send_rtcp_nack(ssrc, sequences), name="nack")
+        pending.add(task)
+        task.add_done_callback(pending.discard)
+
+    return ask
+
+
+def install_loss_reports(sender: RTCRtpSender, on_loss: Callable[[float], None]) -> None:
+    """Call `on_loss` with the share of packets, 0..1, that each receiver's report misses since the one before."""
+    if not hasattr(sender, "_handle_rtcp_packet"):
+        raise RuntimeError("this aiortc has another RTCRtpSender than the pinned one")
+    handle = sender._handle_rtcp_packet
+
+    async def listen(packet: Any) -> None:  # noqa: ANN401 - any RTCP packet
+        if isinstance(packet, RtcpRrPacket | RtcpSrPacket):
+            for report in packet.reports:
+                if report.ssrc == sender._ssrc:
+                    on_loss(report.fraction_lost / 256)
+        await handle(packet)
+
+    setattr(sender, "_handle_rtcp_packet", listen)  # noqa: B010 - a method, to mypy
 
 
 def install_encoder(sender: RTCRtpSender, encoder: Encoder) -> None:

@@ -31,14 +31,20 @@ logger = logging.getLogger(__name__)
 
 CODEC_NAMES = ("VP8", "H264")
 """What we can send and receive, by SDP name."""
-MIN_BITRATE_BPS = 300_000
+MIN_BITRATE_BPS = 100_000
 MAX_BITRATE_BPS = 12_000_000
+PAYLOAD_SHARE = 0.85
+"""Of the bandwidth estimated; the rest is for headers, retransmissions and sound."""
+DEEP_S = 0.1
+"""What the network carries in so long may be owed to it; then frames are left out until it is paid."""
+HEAVY_LOSS = 0.15
+"""Less than this is as likely the weather of a radio link as a link too narrow."""
 KEY_FRAME_INTERVAL = 3_000
 """Frames; key frames come on request, this is only the longest distance between two."""
 NOMINAL_FRAME_RATE = 30
 """A hint for rate control; the true times are in `pts`."""
-VP8_RESTART_RATIO = 1.5
-"""libvpx takes a new bitrate only with a restart, which costs a key frame: worth it for a change this large."""
+VP8_RISE, VP8_FALL = 1.5, 0.7
+"""libvpx takes a new bitrate only with a restart, which costs a key frame: worth it for changes beyond these."""
 
 
 def default_bitrate_bps(pixels: int) -> int:
@@ -86,6 +92,28 @@ class VideoDecoder:
         return [frame for frame in self._context.decode(packet) if isinstance(frame, av.VideoFrame)]
 
 
+class _Debt:
+    """How much more was encoded than the network carries: frames wait on its account, not in its queues."""
+
+    def __init__(self) -> None:
+        self._bits = 0.0
+        self._paid: int | None = None
+
+    def is_deep(self, timestamp: int, rate_bps: int | None) -> bool:
+        """Say whether the frame of `timestamp` (90 kHz) has to be left out at `rate_bps`; None is no limit."""
+        since = 0 if self._paid is None else max(0, timestamp - self._paid)
+        self._paid = timestamp
+        if rate_bps is None:
+            self._bits = 0.0
+            return False
+        self._bits = max(0.0, self._bits - rate_bps * float(since * VIDEO_TIME_BASE))
+        return self._bits > DEEP_S * rate_bps
+
+    def add(self, bits: int) -> None:
+        """Note what was encoded."""
+        self._bits += bits
+
+
 class LiveEncoder(Encoder):
     """What both encoders share: pixel format, bitrate within limits, and errors that cost one frame only."""
 
@@ -101,6 +129,8 @@ class LiveEncoder(Encoder):
         self._reformatter = VideoReformatter()
         self._context: av.VideoCodecContext | None = None
         self._last_pts: int | None = None
+        self._debt = _Debt()
+        self._is_key_owed = False
         self._has_failed = False
 
     def configure(self, *, bitrate_bps: int, longest_side: int) -> None:
@@ -122,7 +152,7 @@ class LiveEncoder(Encoder):
     def bitrate_for(self, pixels: int) -> int:
         """Return the bit/s to encode a picture of so many pixels with now."""
         ceiling = self._ceiling_bps or default_bitrate_bps(pixels)
-        return ceiling if self._estimate_bps is None else min(ceiling, self._estimate_bps)
+        return ceiling if self._estimate_bps is None else min(ceiling, int(PAYLOAD_SHARE * self._estimate_bps))
 
     def encode(self, frame: Frame, force_keyframe: bool = False) -> tuple[list[bytes], int]:
         """Encode one picture to RTP payloads and its RTP time; no payloads if it had to be dropped.
@@ -133,6 +163,16 @@ class LiveEncoder(Encoder):
         data, timestamp = self.encode_data(frame, force_keyframe)
         return self.packetize(data), timestamp
 
+    def hear_loss(self, share: float) -> None:
+        """Take in which share of our packets the receiver misses: a link that is too narrow loses what does not fit.
+
+        A receiver that estimates bandwidth by delay alone does not see a queue that is short.
+        """
+        if share > HEAVY_LOSS:
+            sent_bps = self._estimate_bps or (self._context.bit_rate if self._context is not None else None)
+            if sent_bps:
+                self.target_bitrate = int(sent_bps * (1 - share / 2))
+
     def encode_data(self, frame: av.VideoFrame, is_key: bool = False) -> tuple[bytes, int]:
         """As `encode`, but return the codec's bitstream (Annex B for H.264) in place of RTP payloads."""
         assert frame.pts is not None
@@ -141,6 +181,11 @@ class LiveEncoder(Encoder):
         timestamp = convert_timebase(frame.pts, frame.time_base, VIDEO_TIME_BASE)
         if self._last_pts is not None and timestamp <= self._last_pts:
             return b"", timestamp
+        if self._debt.is_deep(timestamp, self._estimate_bps):
+            self._is_key_owed = self._is_key_owed or is_key
+            return b"", timestamp
+        is_key = is_key or self._is_key_owed
+        self._is_key_owed = False
         try:
             data = self._encode(self._prepare(frame, timestamp, is_key))
         except (av.FFmpegError, ValueError):
@@ -150,6 +195,7 @@ class LiveEncoder(Encoder):
             self._context = None
             return b"", timestamp
         self._last_pts = timestamp
+        self._debt.add(8 * len(data))
         self._on_encoded(elapsed_ms(start_ns, self._clock.monotonic_ns()))
         return data, timestamp
 
@@ -232,7 +278,7 @@ class Vp8LiveEncoder(LiveEncoder):
 
     def _retarget(self, context: av.VideoCodecContext, frame: av.VideoFrame, bitrate: int) -> av.VideoCodecContext:
         ratio = bitrate / (context.bit_rate or 1)
-        if 1 / VP8_RESTART_RATIO < ratio < VP8_RESTART_RATIO:
+        if VP8_FALL < ratio < VP8_RISE:
             return context
         return self._open(frame, bitrate)
 

@@ -21,9 +21,11 @@ from streamer import control
 from streamer.aiortc_adapter import (
     NoDelayExtensions,
     install_encoder,
+    install_loss_reports,
     install_no_playout_delay,
     install_packet_sink,
     install_sender_reports,
+    make_repeater,
     negotiate_opus,
     negotiated_codecs,
     sent_timestamp,
@@ -206,7 +208,9 @@ class Connection:
     def _join(self, transceivers: dict[str, RTCRtpTransceiver], offer: Offer) -> None:
         """Join the connection to the pipeline: our packet sink, our encoder."""
         source, sound = transceivers[offer.source_mid], self._pipeline.sound
-        install_packet_sink(source.receiver, self._pipeline.connect_source(negotiated_codecs(source)))
+        ingest = self._pipeline.connect_source(negotiated_codecs(source))
+        ingest.on_missing = make_repeater(source.receiver)
+        install_packet_sink(source.receiver, ingest)
         install_sender_reports(source.receiver, self._on_sender_report)
         join_sound(transceivers, offer.sound, self._sound_track, sound)
         if offer.output_mid is None:
@@ -219,6 +223,7 @@ class Connection:
             clock=self._clock,
         )
         install_encoder(output.sender, encoder)
+        install_loss_reports(output.sender, encoder.hear_loss)
         if offer.playout_delay_id is not None:
             self._extensions = install_no_playout_delay(output, offer.playout_delay_id)
         self.apply(self._live)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import av
 from aiortc.rtp import RtpPacket
@@ -59,6 +59,8 @@ class Ingest:
         self._pts_origin: int | None = None
         self._newest_timestamp = 0
         self._abandoned = 0
+        self.on_missing: Callable[[int, list[int]], None] = lambda ssrc, sequences: None
+        """Asks the sender, by its SSRC, for packets once more."""
         self.last_packet_ns: int | None = None
         """`Clock` time of the newest packet of video; None before the first."""
 
@@ -115,6 +117,8 @@ class Ingest:
         )
         for frame in release.frames:
             self._enqueue(frame, codec, now_ns)
+        if missing := self._buffer.ask_again(now_ns):
+            self.on_missing(packet.ssrc, missing)
         self._report_losses()
         return release.is_key_frame_needed, None
 

@@ -1,9 +1,9 @@
 """A jitter buffer that gives a frame out on its RTP marker bit, instead of on the next frame's first packet.
 
 Waiting for the next frame costs a whole frame time (33 ms at 30 fps). The marker bit (RFC 3550 section 5.1; RFC 7741
-and RFC 6184 for VP8 and H.264) says the same at once. Packets are put in order by sequence number; a gap is waited
-for as long as a retransmission may take, then the damaged pictures are given up up to the next key frame, which the
-caller must ask the sender for.
+and RFC 6184 for VP8 and H.264) says the same at once. Packets are put in order by sequence number. What is missing is
+asked for again and again, as often as repairs have taken; a gap that lasts too long ends the damaged pictures up to the
+next key frame, which the caller must ask the sender for: on a narrow line that takes longer than a repair.
 """
 
 from __future__ import annotations
@@ -16,6 +16,14 @@ MAX_JUMP = 3_000
 """A sequence number further away than this from the newest one is a restarted stream, not a late packet."""
 MAX_START_REORDER = 64
 """How many packets before the first one seen may still belong to the stream's first frame."""
+
+
+FIRST_REPAIR_MS = 50.0
+"""How long a retransmission takes, before any was seen; at least this long one is waited for."""
+REPAIR_WEIGHT = 0.2
+"""Of the newest repair in their average."""
+MAX_ASKED = 128
+"""Packets that a sender keeps to send them again, aiortc for one."""
 
 
 class Unwrapper:
@@ -99,7 +107,7 @@ class JitterCounts:
 class MarkerJitterBuffer:
     """Order packets and release complete frames. Driven by `add` alone: no timer, no thread."""
 
-    def __init__(self, *, max_wait_ms: float = 150.0, capacity: int = 2048, key_request_ms: float = 300.0) -> None:
+    def __init__(self, *, max_wait_ms: float = 400.0, capacity: int = 2048, key_request_ms: float = 300.0) -> None:
         """Wait at most `max_wait_ms` for a missing packet, hold at most `capacity` packets, and while a key frame
         is needed ask again every `key_request_ms`.
         """
@@ -108,6 +116,7 @@ class MarkerJitterBuffer:
         self._key_request_ns = int(key_request_ms * NS_PER_MS)
         self._capacity = capacity
         self._timestamps = Unwrapper(32)
+        self._repair_ns = FIRST_REPAIR_MS * NS_PER_MS
         self._restart()
 
     def _restart(self) -> None:
@@ -117,6 +126,7 @@ class MarkerJitterBuffer:
         self._newest = -1
         self._has_released = False
         self._gap_since_ns: int | None = None
+        self._asked: dict[int, tuple[int, int]] = {}  # By missing sequence number: first and newest request.
         self._is_waiting_for_key = False
         self._key_requested_ns: int | None = None
 
@@ -129,6 +139,24 @@ class MarkerJitterBuffer:
         """Give up everything up to the next key frame: the decoder has lost its reference."""
         self._is_waiting_for_key = True
         self._key_requested_ns = None
+
+    def ask_again(self, now_ns: int) -> list[int]:
+        """Return the sequence numbers (16 bits) to ask for once more: neither they nor their retransmissions came.
+
+        The first request of each is aiortc's, in the moment that it is missed.
+        """
+        if self._gap_since_ns is None or self._next is None:
+            self._asked.clear()
+            return []
+        again: list[int] = []
+        for sequence in range(max(self._next, self._newest - MAX_ASKED), self._newest):
+            if sequence in self._pieces:
+                continue
+            first_ns, asked_ns = self._asked.setdefault(sequence, (now_ns, now_ns))
+            if now_ns - asked_ns >= max(FIRST_REPAIR_MS * NS_PER_MS, 1.5 * self._repair_ns):
+                self._asked[sequence] = first_ns, now_ns
+                again.append(sequence % (1 << 16))
+        return again
 
     def add(self, piece: RtpPiece) -> Release:
         """Take one packet in; return the frames that it completed, in order."""
@@ -161,6 +189,8 @@ class MarkerJitterBuffer:
         if sequence in self._pieces:
             self.counts.duplicate += 1
             return False
+        if (asked := self._asked.pop(sequence, None)) is not None:
+            self._repair_ns += REPAIR_WEIGHT * (piece.arrival_ns - asked[0] - self._repair_ns)
         self._pieces[sequence] = piece
         self._newest = max(self._newest, sequence)
         return True

@@ -11,7 +11,7 @@ from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
 from streamer.clock import Clock, elapsed_ms
-from streamer.codecs import default_bitrate_bps, make_encoder
+from streamer.codecs import LiveEncoder, default_bitrate_bps, make_encoder
 from streamer.continuous_sound import ContinuousSound, add_opus_stream, opus_packet
 from streamer.opus import SAMPLE_RATE
 from streamer.packets import VIDEO_TIME_BASE, SharedFrame, TargetFrame
@@ -46,14 +46,16 @@ class RtpEncoder:
         self._share = share
         self._bitrate_bps = bitrate_bps
         self._pixels = 0
-        self._encoder = make_encoder(codec, bitrate_bps=bitrate_bps, on_encoded=on_encoded, clock=clock)
+        self._on_encoded = on_encoded
+        self._clock = clock
+        self._encoder = self._make(bitrate_bps)
 
     def encode(self, frame: TargetFrame, is_key: bool) -> SharedFrame | None:
         """Encode one frame. Runs in a worker thread."""
         pixels = frame.picture.width * frame.picture.height
         if pixels != self._pixels:
             self._pixels = pixels
-            self._encoder.target_bitrate = int(self._share * (self._bitrate_bps or default_bitrate_bps(pixels)))
+            self._encoder = self._make(int(self._share * (self._bitrate_bps or default_bitrate_bps(pixels))))
         data, pts = self._encoder.encode_data(frame.picture, is_key)
         if not data:
             return None
@@ -69,6 +71,9 @@ class RtpEncoder:
 
     def close(self) -> None:
         """Nothing is held."""
+
+    def _make(self, bitrate_bps: int) -> LiveEncoder:
+        return make_encoder(self._codec, bitrate_bps=bitrate_bps, on_encoded=self._on_encoded, clock=self._clock)
 
 
 class _Pieces:

@@ -19,6 +19,8 @@ from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSes
 from aiortc.mediastreams import MediaStreamError
 from numpy.typing import NDArray
 
+from tests.impairment import ImpairingRelay
+
 BITS = 16
 CELL = 16
 
@@ -166,8 +168,11 @@ async def connected(
     has_output: bool = True,
     microphone: MediaStreamTrack | None = None,
     on_made: Callable[[Page], None] = lambda _: None,
+    relay: ImpairingRelay | None = None,
 ) -> AsyncIterator[Page]:
-    """Open a session and close it at the end, as a page does; `on_made` may change the page before it connects."""
+    """Open a session and close it at the end, as a page does; `on_made` may change the page before it connects, and
+    its media goes through `relay`.
+    """
     page = make_page(camera, codec=codec, has_output=has_output, microphone=microphone)
     on_made(page)
     watchers: list[asyncio.Task[None]] = []
@@ -181,10 +186,15 @@ async def connected(
         async with ClientSession() as http:
             url = f"{server.rstrip('/') if isinstance(server, str) else server.make_url('')}/whip{query}"
             headers = {"Content-Type": "application/sdp"}
-            response = await http.post(url, data=await offer_of(page), headers=headers)
+            offer = await offer_of(page)
+            if relay is not None:
+                offer = relay.rewrite_offer(offer)
+            response = await http.post(url, data=offer, headers=headers)
             assert response.status == 201, await response.text()
             page.location = response.headers["Location"]
             answer = await response.text()
+            if relay is not None:
+                answer = relay.rewrite_answer(answer)
         await page.peer.setRemoteDescription(RTCSessionDescription(sdp=answer, type="answer"))
         yield page
     finally:

@@ -245,3 +245,28 @@ def test_under_loss_and_reordering_only_whole_frames_in_order_come_out(seed: int
 def test_unwrapper(bits: int, values: list[int], expected: list[int]) -> None:
     unwrapper = Unwrapper(bits)
     assert [unwrapper.unwrap(value) for value in values] == expected
+
+
+def test_what_is_missing_is_asked_for_again_as_often_as_repairs_take() -> None:
+    buffer = MarkerJitterBuffer(max_wait_ms=1000)
+    pieces = stream(30, first=65_530)
+    lost = pieces[7]  # sequence number 1
+    asked: list[tuple[float, list[int]]] = []
+    for given in (*pieces[:7], *pieces[8:]):
+        buffer.add(given)
+        if again := buffer.ask_again(given.arrival_ns):
+            asked.append((given.arrival_ns / MS, again))
+    assert {tuple(again) for _, again in asked} == {(1,)}
+    times = [at for at, _ in asked]
+    assert times[0] - lost.arrival_ns / MS >= 50  # aiortc asked at once
+    assert all(75 <= after - before < 110 for before, after in itertools.pairwise(times))
+    # It comes after 900 ms: the next one is given more time.
+    buffer.add(piece(65_530 + 7, 6000, data=lost.data, at_ms=970))
+    assert buffer.ask_again(int(971 * MS)) == []
+    late = [one for one in stream(60, first=65_530) if one.timestamp // 3000 >= 30]
+    again_ms = []
+    for given in late[1:]:
+        buffer.add(given)
+        if buffer.ask_again(given.arrival_ns):
+            again_ms.append(given.arrival_ns / MS - late[0].arrival_ns / MS)
+    assert again_ms[0] > 250
