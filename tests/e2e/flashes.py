@@ -13,7 +13,7 @@ import av
 import numpy as np
 from aiortc import MediaStreamTrack, RTCPeerConnection
 from aiortc.mediastreams import MediaStreamError
-from aiortc.rtp import RtpPacket
+from aiortc.rtp import RtcpSrPacket, RtpPacket
 from numpy.typing import NDArray
 
 from streamer.aiortc_adapter import install_encoder, install_packet_sink, install_sender_reports, payload_of
@@ -70,6 +70,30 @@ class ClickingMicrophone(MediaStreamTrack):
         return frame
 
 
+def report_honestly(peer: RTCPeerConnection, camera: NumberedCamera, drift: float = 0.0) -> None:
+    """Have the senders of `peer` report when their media was captured, as browsers do.
+
+    aiortc reports when the newest packet left, which on a busy machine is any time later. It must count RTP time from
+    near 0: `aiortc.rtcrtpsender.random32` has to give small numbers.
+    """
+    for transceiver in peer.getTransceivers():
+        _report_honestly(transceiver, camera, drift if transceiver.kind == "audio" else 0.0)
+
+
+def _report_honestly(transceiver: Any, camera: NumberedCamera, drift: float) -> None:
+    sender, rate = transceiver.sender, (RATE if transceiver.kind == "audio" else 90_000) * (1 + drift)
+    send = sender._send_rtcp
+
+    async def send_honestly(packets: list[Any]) -> None:
+        for packet in packets:
+            if isinstance(packet, RtcpSrPacket) and camera._start_s is not None:
+                wall_s = camera._start_s + 10_000 + packet.sender_info.rtp_timestamp / rate
+                packet.sender_info.ntp_timestamp = int(wall_s * (1 << 32))
+        await send(packets)
+
+    sender._send_rtcp = send_honestly
+
+
 def onsets(times_s: NDArray[np.float64], levels: NDArray[np.float64], threshold: float) -> list[float]:
     """Give the times at which `levels` rise above `threshold` after a quiet fifth of a second."""
     found: list[float] = []
@@ -84,7 +108,8 @@ def onsets(times_s: NDArray[np.float64], levels: NDArray[np.float64], threshold:
 
 def offsets_ms(flashes: list[float], clicks: list[float]) -> list[float]:
     """Give how much later each flash's click comes than the flash, in ms."""
-    return [1e3 * (min(clicks, key=lambda click: abs(click - flash)) - flash) for flash in flashes]
+    both = [flash for flash in flashes if clicks and clicks[0] - 0.2 < flash < clicks[-1] + 0.2]
+    return [1e3 * (min(clicks, key=lambda click: abs(click - flash)) - flash) for flash in both]
 
 
 def marks_of(data: bytes, format_name: str) -> tuple[list[float], list[float], str]:
@@ -168,6 +193,8 @@ class _Timeline:
         install_sender_reports(receiver, self._report)
 
     def _report(self, ntp_timestamp: int, timestamp: int) -> None:
+        if not ntp_timestamp:
+            return  # Nothing has been sent.
         self._origins.append(ntp_timestamp / (1 << 32) - self._timestamps.peek(timestamp) / self._rate)
 
     def wall_s(self, timestamp: int) -> float | None:
