@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -78,4 +77,4 @@ class FaceChange:
         """Go `share` of the way to another change."""
         names = {*self.values, *other.values}
         mixed = {n: (1 - share) * self.values.get(n, 0.0) + share * other.values.get(n, 0.0) for n in sorted(names)}
-        return FaceChange({name: value for name, value in mixed.items() if math.isfinite(value)})
+        return FaceChange({name: value for name, value in mixed.items() if value != 0.0})

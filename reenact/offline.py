@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--onto", type=Path, metavar="VIDEO",
         help="the target's own video, as --target-video, into whose whole frames the pictures are laid back",
     )  # fmt: skip
+    parser.add_argument("--edits", type=Path, metavar="FILE", help="keyframes of the editor, added to what is shown")
     parser.add_argument("--fps", type=float, metavar="X", help="frames a second (default: as the video followed)")
     parser.add_argument("--sound", choices=SOUNDS, default="source", help="whose sound it gets (default source)")
     for name, described in options(TransferSettings).items():
@@ -98,6 +99,7 @@ def settings_of(args: argparse.Namespace) -> RenderSettings:
         is_pasted=args.onto is not None,
         fps=args.fps,
         sound=args.sound,
+        edits=args.edits,
         engine=args.engine,
         transfer=TransferSettings(**{name: getattr(args, name) for name in names}),
         disclosure=DisclosureSettings(

@@ -20,6 +20,7 @@ from reenact.actor import Actor
 from reenact.credentials import sign_video
 from reenact.disclosure_log import note_missing_label
 from reenact.frame_reader import FrameReader
+from reenact.keyframes import Keyframes
 from reenact.label import DisclosureSettings
 from reenact.motion import Motion, track_motion
 from reenact.own_motion import MODES, OwnMotion, combine
@@ -56,6 +57,8 @@ class RenderSettings:
     """Frames a second; None keeps those of the frames that are shown or followed."""
     sound: str = "source"
     """Whose sound it has: one of `SOUNDS`."""
+    edits: Path | None = None
+    """Keyframes that are added to what the target shows: see `Keyframes`."""
     engine: str = "auto"
     """What executes the network."""
     transfer: TransferSettings = field(default_factory=TransferSettings)
@@ -85,6 +88,7 @@ def render(
     request = {
         "source": identity_of(source), "target_video": identity_of(settings.target_video),
         "actor": actor.fingerprint, "settings": dataclasses.asdict(settings),
+        "edits": identity_of(settings.edits),
     }  # fmt: skip
     job = RenderJob(output, restart=is_restarted)
     try:
@@ -109,6 +113,7 @@ class _Rendering:
         self._source = source
         self._motion = track_motion(source, folder)
         self._transfer = Transfer(actor.target, settings.transfer)
+        self._edits = Keyframes.read(settings.edits) if settings.edits is not None else None
         self._own = OwnMotion(actor, settings.target_video, folder)
         self._info = _info(source, settings, self._motion, self._own)
         self._times = self._time_line()
@@ -183,7 +188,8 @@ class _Rendering:
         driven = self._transfer(self._motion.at(time_s), self._motion.neutral, self._motion.camera)
         # A frame of the target's own is shown as it is, and so must its motion be.
         own = self._own.at_frame(time_s) if self._settings.is_pasted else self._own.at(time_s)
-        return combine(driven, own, self._settings.mode), own
+        shown = combine(driven, own, self._settings.mode)
+        return (shown if self._edits is None else self._edits.at(time_s).apply(shown)), own
 
     def _time_line(self) -> list[float]:
         """Give the time of each frame of the output, seconds from the first."""

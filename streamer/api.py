@@ -8,6 +8,7 @@ import time
 from aiohttp import web
 
 from capture.mesh import mesh_edges
+from reenact.face_change import LIMITS
 from streamer.access import Right
 from streamer.clock import NS_PER_S
 from streamer.errors import ServiceError
@@ -131,6 +132,11 @@ async def metrics(request: web.Request) -> web.Response:
     return web.Response(body=text.encode(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
 
+async def numbers(_: web.Request) -> web.Response:
+    """`GET /api/numbers`: the names that move a face, and how far each may, either way."""
+    return web.json_response({"limits": LIMITS})
+
+
 ROUTES = [
     web.get("/healthz", health),
     web.get("/api/actors", actors),
@@ -141,6 +147,7 @@ ROUTES = [
     web.delete("/api/tokens/{token}", revoke_token),
     web.get("/api/settings", settings),
     web.get("/api/mesh", mesh),
+    web.get("/api/numbers", numbers),
     web.get("/api/ice", ice),
     web.get("/metrics", metrics),
 ]

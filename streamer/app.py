@@ -9,7 +9,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from streamer import api, downloads, enrolment, links, stream, whep, whip
+from streamer import api, downloads, enrolment, links, stream, studies, whep, whip
 from streamer.access import Tokens, is_loopback
 from streamer.clock import Clock, SystemClock
 from streamer.config import Config
@@ -70,6 +70,16 @@ async def page(_: web.Request) -> web.FileResponse:
     return _html("index.html")
 
 
+async def edit(_: web.Request) -> web.FileResponse:
+    """`GET /edit`: the editor."""
+    return _html("edit.html")
+
+
+async def study(_: web.Request) -> web.FileResponse:
+    """`GET /study/{name}`: a study of believability."""
+    return _html("study.html")
+
+
 async def view(_: web.Request) -> web.FileResponse:
     """`GET /view/{session}`: the output alone, for OBS and for viewers; `live` is the one session that runs."""
     return _html("view.html")
@@ -119,8 +129,10 @@ def create_app(
 
     app.cleanup_ctx.append(run_lobby)
     app.on_response_prepare.append(add_headers)
-    app.add_routes([web.get("/", page), web.get("/view/{session}", view)])
-    for module in (api, whip, whep, stream, downloads, links, enrolment):
+    app.add_routes(
+        [web.get("/", page), web.get("/edit", edit), web.get("/study/{name}", study), web.get("/view/{session}", view)]
+    )
+    for module in (api, whip, whep, stream, downloads, links, enrolment, studies):
         app.add_routes(module.ROUTES)
     if WEB_FOLDER.is_dir():
         app.router.add_static("/web/", WEB_FOLDER)

@@ -21,6 +21,7 @@ COMMANDS = {
     "train-tracker": ("capture.train_tracker.command", "train the face regressor and the learned levels"),
     "evaluate": ("reenact.evaluate", "measure an actor package on held-out frames"),
     "evaluate-tracker": ("capture.evaluate_tracker.command", "measure the trackers: speed, accuracy, real clips"),
+    "study": ("reenact.study_command", "a study of how real your target looks to people: make it, read its results"),
     "verify": ("reenact.verify_command", "where a video comes from: its invisible mark and its content credentials"),
     "actors": ("reenact.actors_command", "list and verify the actor packages"),
     "doctor": ("streamer.doctor", "what this machine can do, and why not"),

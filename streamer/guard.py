@@ -23,7 +23,7 @@ OFFERS = {"rate": 2.0, "burst": 20.0}
 MISTAKES = {"rate": 0.2, "burst": 10.0}
 """Wrong tokens of one address that are told from no token at all."""
 
-PAGES = ("/", "/view/{session}")
+PAGES = ("/", "/edit", "/study/{name}", "/view/{session}")
 """What a person opens by a link, and then goes on from."""
 
 TOKEN: web.RequestKey[Token] = web.RequestKey("token", Token)

@@ -8,6 +8,7 @@ from pathlib import Path
 from capture.smoothing import SmoothingSettings
 from reenact.actor import Actor, ActorError, actor_paths, list_actors
 from reenact.engines.engine import EngineError
+from reenact.handles import face_handles
 from reenact.reenactor import Reenactor, ReenactSettings
 from streamer.config import EngineConfig
 from streamer.errors import ServiceError
@@ -36,6 +37,7 @@ def card_of(actor: Actor) -> ActorCard:
         license=actor.license,
         consent={**actor.consent.to_json(), "signer": actor.signer},
         preview_path=actor.preview_path,
+        handles=face_handles(actor.target),
     )
 
 

@@ -77,6 +77,8 @@ class ActorCard:
     license: str = ""
     consent: Any = field(default_factory=dict)
     preview_path: Path | None = None
+    handles: Mapping[str, object] | None = None
+    """Where its face lies in its picture: see `reenact.handles`."""
 
     def as_json(self) -> dict[str, object]:
         """Return the entry of `GET /api/actors`."""
@@ -87,6 +89,7 @@ class ActorCard:
             "frame_rate": self.frame_rate,
             "license": self.license,
             "consent": self.consent,
+            "handles": self.handles,
             "preview": f"/api/actors/{self.name}/preview.webp" if self.preview_path else None,
         }
 

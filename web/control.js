@@ -77,6 +77,16 @@ export class Control extends EventTarget {
     this.#enqueue("actor", { type: "actor", name });
   }
 
+  /** @param {Record<string, number>} values - added to what the target shows, by name */
+  edit(values) {
+    this.#enqueue("edit", { type: "edit", values });
+  }
+
+  /** @param {Record<string, number>} values - what moves the target where its `source` is `numbers` */
+  puppet(values) {
+    this.#enqueue("puppet", { type: "puppet", values });
+  }
+
   /** @param {boolean} isOn - whether the tracked mesh is wanted */
   mesh(isOn) {
     this.#enqueue("mesh", { type: "mesh", is_on: isOn });

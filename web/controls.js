@@ -21,6 +21,7 @@ const LABELS = {
   "media.jitter_ms": "Jitter target",
   "governor.is_on": "Governor",
   "governor.target_ms": "Target delay",
+  source: "Moved by",
   tracker: "Face tracking",
   "smoothing.min_cutoff_hz": "Smoothing at rest",
   "smoothing.beta": "Response to speed",

@@ -9,6 +9,8 @@
 /** What each failure is called, what it means and the ways on. `{message}` is the server's own sentence, `{name}` the thing at fault.
  * @type {Record<string, Words>} */
 const WORDS = {
+  clip_missing: { title: "No clip", text: "Choose one first.", actions: [] },
+  clip_refused: { title: "This clip cannot be the source", text: "{message}", actions: [] },
   camera_denied: {
     title: "The camera is blocked for this page",
     text: "Allow it with the camera icon in the address bar; the page then starts by itself.",
