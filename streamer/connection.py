@@ -31,9 +31,10 @@ from streamer.aiortc_adapter import (
     sent_timestamp,
 )
 from streamer.clock import Clock
-from streamer.codecs import LiveEncoder, make_encoder
+from streamer.codecs import LiveEncoder
 from streamer.config import MediaConfig
 from streamer.errors import ServiceError
+from streamer.hardware_encoders import make_best_encoder
 from streamer.ice import ice_servers
 from streamer.latency import SenderClock
 from streamer.live_settings import MediaSettings
@@ -216,7 +217,7 @@ class Connection:
         if offer.output_mid is None:
             return
         output = transceivers[offer.output_mid]
-        encoder = self._encoder = make_encoder(
+        encoder = self._encoder = make_best_encoder(
             next(iter(negotiated_codecs(output).values())),
             bitrate_bps=self._media.bitrate_kbps * 1000,
             on_encoded=lambda ms: self._pipeline.meter.time("encode", ms),

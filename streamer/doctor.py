@@ -54,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
         ("machine", check_machine),
         ("packages", check_packages),
         ("codecs", check_codecs),
+        ("hardware encoders", check_hardware_encoders),
         ("tracking", lambda: check_tracking(args.actor)),
         ("engines", lambda: check_engines(args.actor)),
         ("actors", check_actors),
@@ -173,6 +174,14 @@ def check_codecs() -> Iterator[Finding]:
         if not is_ok:
             text = f"only {num_decoded} of {FRAMES} frames came back"
         yield Finding(section="codecs", name=codec, is_ok=is_ok, text=text, is_required=codec == "VP8")
+
+
+def check_hardware_encoders() -> Iterator[Finding]:
+    """Try the H.264 encoders in hardware."""
+    from streamer.hardware_encoders import trials
+
+    for trial in trials():
+        yield Finding(section="hardware encoders", name=trial.name, is_ok=trial.works, text=trial.reason)
 
 
 def _moving_picture(size: int, number: int) -> NDArray[np.uint8]:

@@ -27,6 +27,7 @@ from streamer.certificate import ssl_context
 from streamer.config import Config, load_config, parse_assignment
 from streamer.doorkeeper import GuardedRunner
 from streamer.errors import HopelessError, ServiceError, UsageError
+from streamer.hardware_encoders import trials
 from streamer.ice import check_turn
 from streamer.keys import LOBBY, TOKENS, WATCHDOG
 from streamer.lan import lan_url, qr_terminal
@@ -116,6 +117,8 @@ def run(args: argparse.Namespace) -> int:
     except NoCameraError as error:
         print(f"reenact serve: {error}", file=sys.stderr)
         return 1
+    for trial in trials():  # now, and not while somebody waits for an answer
+        logger.info("encoder %s %s", trial.name, trial.reason)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
         has_ended = asyncio.run(serve(config, targets, camera=camera))

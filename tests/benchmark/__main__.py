@@ -18,6 +18,7 @@ import pytest
 from reenact.actor import Actor, ActorError
 from tests.benchmark.browser import describe, measure_browser
 from tests.benchmark.door import measure_door
+from tests.benchmark.glass import measure_side_by_side
 from tests.benchmark.measurements import (
     Effort,
     bare_mediapipe,
@@ -59,6 +60,9 @@ def main() -> int:
     parser.add_argument(
         "--live-seconds", type=float, default=60.0, help="length of the run in a browser; 0 leaves it out"
     )
+    parser.add_argument(
+        "--glass-turns", type=int, default=3, help="turns of 20 s of ours and of a stock echo; 0 leaves them out"
+    )
     args = parser.parse_args()
     effort = Effort(rounds=args.rounds, engine=args.engine, sizes=tuple(int(size) for size in args.sizes.split(",")))
     described = machine()
@@ -88,6 +92,7 @@ def main() -> int:
         live = measure_browser(clip, chromium, seconds=args.live_seconds, record_s=20.0)
     elif args.live_seconds > 0:
         skipped.append("the run in a browser: no Chromium, or no clip")
+    glass = measure_side_by_side(clip, chromium, turns=args.glass_turns, skipped=skipped)
     if frames:
         run("the live path", lambda: measure_live(actor, frames, effort))
         run("tracking", lambda: [measure_tracking(frames, effort)])
@@ -114,9 +119,8 @@ def main() -> int:
         print(describe(live))
     for reason in skipped:
         print(f"not measured: {reason}")
-    print(
-        json.dumps({"machine": described, "rows": [row.to_json() for row in rows], "browser": live, "skipped": skipped})
-    )
+    measured = {"rows": [row.to_json() for row in rows], "browser": live, "glass": glass, "skipped": skipped}
+    print(json.dumps({"machine": described, **measured}))
     return 0
 
 

@@ -63,13 +63,13 @@ def test_the_verdict_and_its_exit_code(
         yield Finding(section="x", name="the page", is_ok=is_ok, text="why", is_required=True)
         yield Finding(section="x", name="GPU", is_ok=False, text="none")
 
-    for name in ("machine", "packages", "codecs", "tracking", "engines", "actors", "server"):
+    for name in ("machine", "packages", "codecs", "hardware_encoders", "tracking", "engines", "actors", "server"):
         monkeypatch.setattr(doctor, f"check_{name}", check)
     assert run(argparse.Namespace(actor="milo", json=True)) == code
     lines = capsys.readouterr().out.splitlines()
     report = json.loads(lines[-1])
     assert report["is_ready"] is is_ok
-    assert len(report["findings"]) == 14
+    assert len(report["findings"]) == 16
     assert ("works here" in lines[-2]) is is_ok
     if not is_ok:
         assert "the page" in lines[-2]
