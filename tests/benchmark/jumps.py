@@ -97,7 +97,7 @@ def cuts(camera: Watched) -> list[float]:
     steps = np.abs(np.diff(camera.pictures, axis=0)).mean(1)
     usual = float(np.median(steps)) + 1e-6
     gaps = np.diff(camera.times_ms)
-    high = max(4.0 * usual, 0.4 * float(np.percentile(steps, 98)))
+    high = max(4.0 * usual, 0.6 * float(np.percentile(steps, 98)))
     return [
         float(camera.times_ms[index + 1]) for index in np.flatnonzero(steps > high) if gaps[index] < 1.6 * 1000.0 / FPS
     ]
