@@ -167,7 +167,7 @@ class SlowTargets(FakeTargets):
 async def test_a_governor_answers_a_slow_engine_and_gives_quality_back() -> None:
     """An engine made twice as slow while live: answered, held, and quality is back after.
 
-    Within 3 s and 10 s, as the model of it in the unit tests shows to the millisecond; here other programs may delay it.
+    Within 3 s and 10 s, as the unit tests show by a fake clock; here other programs may delay it.
     """
     targets = SlowTargets()
     settings = dataclasses.replace(default_settings(), governor=GovernorSettings(target_ms=TARGET_MS))
