@@ -166,8 +166,19 @@ def average(surface: Array, block: int, coarse: Array) -> None:  # pragma: no co
     """Average each 2 x 2 pixels of `surface` into `coarse`, both in blocks of `block` x `block` pixels."""
     parts = block * block
     stride = surface.shape[2] // parts
+    extra = stride - 4
     for y in range(coarse.shape[0]):
         for x in range(coarse.shape[1]):
+            # Most of a picture is no head, now and in the frame before: what lies behind the texture tells.
+            is_head = False
+            for part in range(parts):
+                fine = surface[block * y + part // block, block * x + part % block]
+                for k in range(extra, stride):
+                    is_head |= coarse[y, x, part * stride + k] != 0.0
+                    for other in range(parts):
+                        is_head |= fine[other * stride + k] != 0.0
+            if not is_head:
+                continue
             for part in range(parts):
                 # With blocks of two, a coarse pixel is one fine block.
                 fine = surface[block * y + part // block, block * x + part % block]
