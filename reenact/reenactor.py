@@ -9,6 +9,7 @@ import dataclasses
 import logging
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -104,6 +105,9 @@ class Reenacted:
 
 class Reenactor:
     """Animate one actor with one source. All methods are called from one thread."""
+
+    coverage: Mapping[str, float] | None = None
+    """How much of the source's face was seen is not counted here."""
 
     def __init__(
         self,

@@ -53,7 +53,7 @@ RIGHTS: dict[str, Right] = {
     "/api/ice": Right.VIEWER,
     "/api/links": Right.SOURCE,
     "/recordings/{key}": Right.SOURCE,
-    "/api/jobs": Right.ADMIN,
+    "/api/jobs": Right.SOURCE,
     "/api/jobs/{job}": Right.ADMIN,
     "/api/jobs/{job}/grid.png": Right.ADMIN,
     "/api/jobs/{job}/statement": Right.ADMIN,

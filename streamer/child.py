@@ -1,7 +1,8 @@
-"""`python -m streamer.child PARENT MEMORY_MIB CPU_S COMMAND ...`: a command of `reenact` as the server starts it.
+"""`python -m streamer.child PARENT MANNER MEMORY_MIB CPU_S COMMAND ...`: a command of `reenact` that the server starts.
 
-It ends when the server does, however that ends; it runs when nobody else wants the cores; and it takes no more memory
-(MiB) or processor time (s) than it is given, 0 for no bound. On Linux: elsewhere it is a command like any other.
+It ends when the server does, however that ends. In the manner `idle` it runs when nobody else wants the cores; in the
+manner `nice`, where a person waits for it, it takes its share. It takes no more memory (MiB) or processor time (s) than
+it is given, 0 for no bound. On Linux: elsewhere it is a command like any other.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sys
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
-LOWEST = 19
+NICE, LOWEST = 5, 19
 
 
 def bind_to(parent: int) -> None:
@@ -46,9 +47,12 @@ def limit(memory_mib: int, cpu_s: int) -> None:
 
 def main(argv: list[str]) -> int:
     """Do what the module says; return the command's exit code."""
-    parent, memory_mib, cpu_s, *command = argv
+    parent, manner, memory_mib, cpu_s, *command = argv
     bind_to(int(parent))
-    step_back()
+    if manner == "idle":
+        step_back()
+    else:
+        os.nice(NICE)
     limit(int(memory_mib), int(cpu_s))
     from streamer.cli import main as run
 

@@ -248,6 +248,7 @@ def stats(snapshot: Snapshot, face: FaceState, rtp_offset: int | None) -> dict[s
         "confidence": round(face.confidence, 3),
         "is_calibrating": face.is_calibrating,
         "rtp_offset": rtp_offset,
+        **({"coverage": dict(face.coverage)} if face.coverage is not None else {}),
     }
 
 

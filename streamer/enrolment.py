@@ -14,7 +14,9 @@ from capture.containers import HEAD_BYTES, container_of
 from capture.coverage import AIMS
 from capture.suitability import Bounds
 from reenact.journal import GRID
+from streamer.access import Right, check_right
 from streamer.errors import ServiceError
+from streamer.guard import TOKEN
 from streamer.job import MINUTES, RESOLUTIONS, Job, bad
 from streamer.jobs import full
 from streamer.keys import JOBS
@@ -29,7 +31,9 @@ CHUNK_BYTES = 1 << 18
 
 
 async def index(request: web.Request) -> web.Response:
-    """`GET /api/jobs`."""
+    """`GET /api/jobs`; to who may not make any: just that."""
+    if request[TOKEN].right < Right.ADMIN:
+        return web.json_response({"is_allowed": False, "jobs": []})
     jobs = request.app[JOBS]
     entries = await asyncio.to_thread(lambda: [jobs.describe(job) for job in jobs.all])
     bounds = Bounds()
@@ -38,11 +42,12 @@ async def index(request: web.Request) -> web.Response:
         "good_s": bounds.good_s, "max_s": bounds.max_s, "minutes": MINUTES, "resolutions": RESOLUTIONS,
     }  # fmt: skip
     aims = {name: {"group": aim.group, "seconds": aim.seconds} for name, aim in AIMS.items()}
-    return web.json_response({"jobs": entries, "limits": limits, "aims": aims})
+    return web.json_response({"is_allowed": True, "jobs": entries, "limits": limits, "aims": aims})
 
 
 async def create(request: web.Request) -> web.Response:
     """`POST /api/jobs`: title, consent and wishes as JSON; the answer says where the video goes."""
+    check_right(request[TOKEN], Right.ADMIN)
     if request.content_length is None or request.content_length > 32_768:
         raise bad("Expected a JSON object of at most 32 KiB.")
     try:

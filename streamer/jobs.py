@@ -190,7 +190,9 @@ class Jobs:
 
     async def _look_at(self, job: Job) -> dict[str, Any]:
         """Run `reenact check`; whatever comes of it, an answer."""
-        process = await self._start(job, CHECK_MIB, CHECK_CPU_S, "check", str(self.folder(job) / job.video), "--json")
+        manner = "idle" if self._is_live() else "nice"  # somebody waits for it
+        video = str(self.folder(job) / job.video)
+        process = await self._start(job, manner, CHECK_MIB, CHECK_CPU_S, "check", video, "--json")
         assert process.stdout is not None
         try:
             async with asyncio.timeout(CHECK_S):
@@ -204,11 +206,13 @@ class Jobs:
         finally:
             _kill(process)
 
-    async def _start(self, job: Job, memory_mib: int, cpu_s: int, *words: str) -> asyncio.subprocess.Process:
+    async def _start(
+        self, job: Job, manner: str, memory_mib: int, cpu_s: int, *words: str
+    ) -> asyncio.subprocess.Process:
         environment = {**os.environ, FILE_VARIABLE: str(self.folder(job) / "progress.json")}
         with (self.folder(job) / "log.txt").open("ab") as log:
             return await asyncio.create_subprocess_exec(
-                sys.executable, *self._command, str(os.getpid()), str(memory_mib), str(cpu_s), *words,
+                sys.executable, *self._command, str(os.getpid()), manner, str(memory_mib), str(cpu_s), *words,
                 stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=log, env=environment,
                 cwd=ROOT, start_new_session=True,
             )  # fmt: skip
@@ -263,7 +267,7 @@ class Jobs:
         job.state, self._running, self._is_paused = "training", job, False
         (folder / "progress.json").unlink(missing_ok=True)
         self._keep(job)
-        self._process = process = await self._start(job, 0, 0, *words)
+        self._process = process = await self._start(job, "idle", 0, 0, *words)
         logger.info("training of %s begins", job.name)
         try:
             await self._attend(process)

@@ -13,7 +13,10 @@ from reenact.reenactor import Reenactor, ReenactSettings
 from streamer.config import EngineConfig
 from streamer.errors import ServiceError
 from streamer.live_settings import LiveSettings
+from streamer.observer import NAME as OBSERVER
+from streamer.observer import SIDE, Observer
 from streamer.targets import ActorCard, unknown_actor
+from streamer.targets import Reenactor as AnyReenactor
 
 logger = logging.getLogger(__name__)
 
@@ -66,10 +69,14 @@ class PackagedTargets:
 
     def card(self, name: str) -> ActorCard:
         """Verify one actor; raise `ServiceError` `unknown_actor` (404) or `actor_refused` (409)."""
+        if name == OBSERVER:
+            return ActorCard(name=OBSERVER, title="Nobody", resolution=SIDE, frame_rate=30.0)
         return card_of(self._load(name))
 
-    def open(self, name: str) -> Reenactor:
+    def open(self, name: str) -> AnyReenactor:
         """Make a reenactor for `name`, already warm; raise as `card`, or `engine_refused` (409)."""
+        if name == OBSERVER:
+            return Observer()
         engine = self._engine
         reenactor = Reenactor(
             self._load(name),

@@ -139,3 +139,5 @@ class FaceState:
     confidence: float = 0.0
     """0..1."""
     is_calibrating: bool = False
+    coverage: Mapping[str, float] | None = None
+    """During enrolment, how much of each aim was seen, 0 to 1."""

@@ -48,6 +48,9 @@ class Reenactor(Protocol):
     @property
     def tracker_reason(self) -> str: ...  # noqa: D102
 
+    @property
+    def coverage(self) -> Mapping[str, float] | None: ...  # noqa: D102
+
     def warm_up(self) -> None: ...  # noqa: D102
     @property
     def origin(self) -> Origin: ...  # noqa: D102

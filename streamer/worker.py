@@ -335,6 +335,7 @@ class InferenceWorker:
             num_faces=result.num_faces,
             confidence=result.confidence,
             is_calibrating=result.is_calibrating,
+            coverage=reenactor.coverage,
         )
         self._show_mesh(frame, pipeline, reenactor)
         reenactor.learn()

@@ -31,7 +31,7 @@ def moving(picture: Picture, seconds: float) -> Iterator[Picture]:
     """Move a picture about as a head does."""
     for index in range(round(seconds * FPS)):
         t = index / FPS
-        turn = cv2.getRotationMatrix2D((SIDE / 2, SIDE / 2), 6 * np.sin(1.3 * t), 1.0 + 0.04 * np.sin(0.9 * t))
+        turn = cv2.getRotationMatrix2D((SIDE / 2, SIDE / 2), 12 * np.sin(1.3 * t), 1.0 + 0.04 * np.sin(0.9 * t))
         turn[:, 2] += 8 * np.sin(0.8 * t), 5 * np.sin(1.1 * t)
         yield np.asarray(cv2.warpAffine(picture, turn, (SIDE, SIDE), borderMode=cv2.BORDER_REPLICATE), np.uint8)
 

@@ -4,9 +4,11 @@ import { Calibration } from "./calibration.js";
 import { Camera } from "./camera.js";
 import { Controls } from "./controls.js";
 import { Disclosure } from "./disclosure.js";
+import { Enrolment } from "./enrol.js";
 import { Failure } from "./errors.js";
 import { Face } from "./face.js";
 import { Frames } from "./frames.js";
+import { Jobs } from "./jobs.js";
 import { Keepsake } from "./keepsake.js";
 import { Latency } from "./latency.js";
 import { Lifecycle } from "./lifecycle.js";
@@ -273,6 +275,22 @@ async function loadLists() {
     // Without its lists the page can still start; they are read again with the first session.
   }
 }
+
+// --- new targets -------------------------------------------------------------------------------------------------------
+
+const jobs = new Jobs(find("jobs"));
+const enrolment = new Enrolment(find("enrol"), jobs, () => choices.camera);
+jobs.addEventListener("load", () => (find("new-target").hidden = !jobs.isAllowed));
+jobs.addEventListener("finished", async (event) => {
+  const { name, title } = /** @type {CustomEvent} */ (event).detail;
+  await loadLists();
+  find("note").textContent = `“${title}” is ready: choose it and go live.`;
+  if (!lifecycle.isRunning) chooseActor(name);
+});
+enrolment.addEventListener("open", () => lifecycle.stop());
+enrolment.addEventListener("started", () => jobs.look());
+find("new-target").addEventListener("click", () => enrolment.open());
+void jobs.look();
 
 // --- keyboard, leaving, arriving -----------------------------------------------------------------------------------------
 

@@ -297,6 +297,7 @@ class FakeServer:
                 web.get("/api/settings", self._list_settings),
                 web.get("/api/mesh", self._list_edges),
                 web.get("/api/ice", self._list_servers),
+                web.get("/api/jobs", self._list_jobs),
                 web.post("/whip", self._publish),
                 web.patch("/whip/{session}", self._trickle),
                 web.delete("/whip/{session}", self._delete),
@@ -331,6 +332,9 @@ class FakeServer:
 
     async def _preview(self, request: web.Request) -> web.Response:
         return web.Response(body=self._picture, content_type="image/webp")
+
+    async def _list_jobs(self, _: web.Request) -> web.Response:
+        return web.json_response({"is_allowed": False, "jobs": []})
 
     async def _list_servers(self, _: web.Request) -> web.Response:
         return web.json_response({"ice_servers": []})

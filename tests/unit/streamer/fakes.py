@@ -96,6 +96,7 @@ class FakeReenactor:
     engine_reason = "a test runs"
     tracker_name = "landmarks"
     tracker_reason = "asked for by a test"
+    coverage: dict[str, float] | None = None
 
     def __init__(self, actor: str, resolution: int = 256) -> None:
         self.actor = actor

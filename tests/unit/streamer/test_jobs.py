@@ -19,11 +19,12 @@ from aiohttp import ClientConnectionError
 from aiohttp.test_utils import TestClient, TestServer
 
 from streamer import enrolment
+from streamer.access import Right
 from streamer.app import create_app
-from streamer.config import Config
+from streamer.config import Config, ServerConfig
 from streamer.errors import ServiceError
 from streamer.job import Job, name_of, parse_job
-from streamer.keys import JOBS
+from streamer.keys import JOBS, TOKENS
 from tests.unit.streamer.fakes import FakeSettings, FakeTargets
 
 Client = TestClient[Any, Any]
@@ -35,7 +36,7 @@ VIDEO = b"\x00\x00\x00\x18ftypisom" + bytes(1000)
 TRAINER = """
 import json, os, signal, sys, time
 from pathlib import Path
-words = sys.argv[4:]
+words = sys.argv[5:]
 Path(os.environ["REENACT_PROGRESS"]).write_text('{"label": "training", "done": 1, "total": 2, "left_s": 9, "note": ""}')
 if words[0] == "check":
     data = Path(words[1]).read_bytes()
@@ -365,6 +366,22 @@ time.sleep(60)
         await asyncio.sleep(0.05)
     os.kill(int(pid), signal.SIGKILL)
     raise AssertionError("the child outlives its parent")
+
+
+async def test_only_an_administrator_may(tmp_path: Path, data: Path) -> None:
+    config = Config(settings=FakeSettings(), server=ServerConfig(access="token"))
+    app = create_app(config, targets=FakeTargets(), is_preparing=False)
+    async with TestClient(TestServer(app)) as client:
+        for right, status in ((Right.VIEWER, 403), (Right.SOURCE, 200), (Right.ADMIN, 200)):
+            headers = {"Authorization": f"Bearer {app[TOKENS].make(right)[1]}"}
+            answer = await client.get("/api/jobs", headers=headers)
+            assert answer.status == status
+            if status == 200:
+                assert (await answer.json())["is_allowed"] == (right == Right.ADMIN)
+            made = await client.post("/api/jobs", json=WANTED, headers=headers)
+            assert made.status == (201 if right == Right.ADMIN else 403)
+            if right == Right.SOURCE:
+                assert (await client.put("/api/jobs/x/video", data=VIDEO, headers=headers)).status == 403
 
 
 def test_a_job_says_which_field_is_wrong() -> None:
