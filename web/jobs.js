@@ -48,7 +48,10 @@ export class Jobs extends EventTarget {
   /** @param {any[]} jobs */
   #show(jobs) {
     const old = new Map([...this.#list.children].map((card) => [/** @type {HTMLElement} */ (card).dataset.id, /** @type {HTMLElement} */ (card)]));
-    this.#list.replaceChildren(...jobs.map((job) => fill(old.get(job.id) ?? this.#card(job.id), job)));
+    const cards = jobs.map((job) => old.get(job.id) ?? this.#card(job.id));
+    // Replaced only when others come or go: what has the keyboard keeps it. A canvas has no size before it stands in the page.
+    if (cards.length !== old.size || cards.some((card, index) => card !== this.#list.children[index])) this.#list.replaceChildren(...cards);
+    cards.forEach((card, index) => fill(card, jobs[index]));
   }
 
   /** @param {string} id */
