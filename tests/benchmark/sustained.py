@@ -35,6 +35,8 @@ from tests.clips import clip_path, read_frames
 from tests.e2e.live import serving
 
 WARM_UP_S = 5.0
+LOADED_S = 90.0
+"""Time for the target to be loaded."""
 KEY_EVERY = 60
 """Frames between key frames of the camera: it cannot be asked for one."""
 SOURCE_SIZE = (640, 480)
@@ -127,6 +129,9 @@ async def be_client(url: str, clip: Path, fps: float, seconds: float, server: in
             answer = await response.text()
     assert "VP8" in answer
     await peer.setRemoteDescription(RTCSessionDescription(sdp=answer, type="answer"))
+    async with asyncio.timeout(LOADED_S):
+        while not any(message["type"] == "hello" for message in told):  # noqa: ASYNC110 - once, before anything counts
+            await asyncio.sleep(0.1)
     await asyncio.sleep(WARM_UP_S)
     before, server_before_s, start_s = resource.getrusage(resource.RUSAGE_SELF), cpu_s(server), time.monotonic()
     num_before, bytes_before, told_before = len(counter.arrivals_s), counter.num_bytes, len(told)

@@ -60,12 +60,15 @@ def test_a_browser_that_trusts_the_certificate_goes_live(port: int, chromium_pat
         problems: list[str] = []
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.goto(f"https://127.0.0.1:{port}/?autostart=1")
-        page.wait_for_selector("body[data-state=live]", timeout=60_000)
+        page.wait_for_selector("body[data-state=live]", timeout=120_000)
         assert page.evaluate("isSecureContext && location.protocol") == "https:"
-        page.wait_for_function("reenact.stats().frames_shown > 15", timeout=20_000)
+        deadline = time.monotonic() + 60
+        while page.evaluate("reenact.stats().frames_shown") <= 15:
+            assert time.monotonic() < deadline
+            page.wait_for_timeout(200)
         view = browser.new_page()
         view.goto(f"https://127.0.0.1:{port}/view/live")
-        view.wait_for_selector("body[data-state=live]", timeout=20_000)
+        view.wait_for_selector("body[data-state=live]", timeout=60_000)
         assert problems == []
         browser.close()
         stranger = playwright.chromium.launch(executable_path=chromium_path, args=list(ARGUMENTS))
