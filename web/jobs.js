@@ -99,6 +99,7 @@ function says({ state, progress, reason, cure, is_paused: isPaused, name }) {
   if (state === "finished") return `Ready, as “${name}”.`;
   if (state === "failed" || state === "refused") return `${reason} ${cure}`;
   if (isPaused) return "Stands still while a session is live.";
+  if (progress?.label === "training" && progress.done >= progress.total) return "Judging it on frames that it never saw …";
   const what = LABELS[progress?.label] ?? "Begins";
   const left = progress?.left_s;
   return left === null || left === undefined ? `${what} …` : `${what}: ${duration(left)} left`;
