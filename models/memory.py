@@ -1,4 +1,4 @@
-"""Memory that training asks for again and again."""
+"""Memory that training asks for again and again, and memory that a server is done with."""
 
 from __future__ import annotations
 
@@ -16,3 +16,12 @@ def keep_memory() -> None:
     if hasattr(library, "mallopt"):
         for option, value in ((M_MMAP_THRESHOLD, 1 << 30), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 256 << 20)):
             library.mallopt(option, value)
+
+
+def trim_memory() -> None:
+    """Ask glibc to give freed memory back: of every arena, else it stays with the thread that freed it."""
+    if not sys.platform.startswith("linux"):
+        return
+    library = ctypes.CDLL(None)
+    if hasattr(library, "malloc_trim"):
+        library.malloc_trim(0)

@@ -56,6 +56,10 @@ class ActorError(Exception):
     """A package cannot be used; the message is one sentence for people."""
 
 
+class ConsentError(ActorError):
+    """Consent to show the person has ended, or was withdrawn."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Actor:
     """A package that was found well formed; its weights are read by `load_generator()`."""
@@ -110,14 +114,22 @@ class Actor:
         values, data = _read_manifest(folder)
         signer = _check_trust(folder, values, data)
         actor = cls(folder=folder, signer=signer, **_parse(folder, values))
-        if actor.consent.is_expired:
-            raise ActorError(
-                f"The consent to show {actor.consent.person!r} in {folder} ended on {actor.consent.until}: with new "
-                f"consent, record it by {_how_to_sign(folder)}."
-            )
+        actor.check_consent()
         if verify:
             actor.verify()
         return actor
+
+    def check_consent(self) -> None:
+        """Look whether the person may still be shown. Raises `ConsentError` after the last day, and for a package that
+        was deleted, by which consent is withdrawn.
+        """
+        if self.consent.is_expired:
+            raise ConsentError(
+                f"The consent to show {self.consent.person!r} in {self.folder} ended on {self.consent.until}: with new "
+                f"consent, record it by {_how_to_sign(self.folder)}."
+            )
+        if not (self.folder / MANIFEST).is_file():
+            raise ConsentError(f"The consent to show {self.consent.person!r} was withdrawn: {self.folder} is gone.")
 
     def verify(self) -> None:
         """Check that every file is what the manifest says, and the weights fit the network. Raises `ActorError`."""

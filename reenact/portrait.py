@@ -20,6 +20,11 @@ logger = logging.getLogger(__name__)
 
 Image = NDArray[np.uint8]
 
+CONSENT_S = 1.0
+"""How often consent is looked at while pictures are made."""
+FORGIVEN_S = 60.0
+"""After this long an engine that failed may be tried again: often it is a moment that fails, not an engine."""
+
 
 class Portrait:
     """Render, window and generate, for one target, from one thread."""
@@ -42,9 +47,10 @@ class Portrait:
         selection = make_engine(actor.load_generator(), engine, precision, threads)
         self._engine = selection.engine
         self._threads = threads
-        self._failed: list[tuple[str, str]] = []
+        self._failed: dict[tuple[str, str], float] = {}
         self.engine_reason = selection.reason
         """Why it is this engine, for people."""
+        self._consent_due_s = 0.0
         self._clock = WindowClock(actor.frame_rate, max_gap_ms)
         self.stages_ms: dict[str, float] = {"render": 0.0, "generate": 0.0}
         """Time that each stage of the last frame took."""
@@ -58,9 +64,12 @@ class Portrait:
         """Generate the picture `[S, S, 3]` uint8 RGB of one moment; the picture is the caller's own.
 
         Moments must come in order; a gap, or time running backwards, starts the window anew. Raises `EngineError` where
-        the engine fails at it.
+        the engine fails at it, and `ConsentError` once the person may be shown no longer.
         """
         began = time.perf_counter()
+        if began >= self._consent_due_s:
+            self.actor.check_consent()
+            self._consent_due_s = began + CONSENT_S
         self._renderer.render(params, self._conditioning)
         rendered = time.perf_counter()
         step = self._clock.advance(time_s)
@@ -79,10 +88,17 @@ class Portrait:
         """Let the window see so much of the past from the next frame on."""
         self._clock.set_stride(window.stride)
 
+    @property
+    def may_improve(self) -> bool:
+        """True while a slower engine runs than could: the one that failed has been forgiven."""
+        return bool(self._failed) and time.monotonic() - max(self._failed.values()) > FORGIVEN_S
+
     def fall_back(self) -> None:
-        """Go on with the next engine: this one failed. Raises `EngineError` where none is left."""
-        self._failed.append((self._engine.name, self._engine.precision))
-        selection = make_fallback(self.actor.load_generator(), self._failed, self._threads)
+        """Go on with the next engine: this one failed. Raises `EngineError` where all have, within `FORGIVEN_S`."""
+        now_s = time.monotonic()
+        self._failed[self._engine.name, self._engine.precision] = now_s
+        recent = [engine for engine, failed_s in self._failed.items() if now_s - failed_s <= FORGIVEN_S]
+        selection = make_fallback(self.actor.load_generator(), recent, self._threads)
         failed, self._engine, self.engine_reason = self._engine, selection.engine, selection.reason
         self._clock.reset()
         try:

@@ -293,6 +293,11 @@ class Reenactor:
         assert self._tracker is not None
         self._tracker.calibrate()
 
+    @property
+    def may_improve(self) -> bool:
+        """True while it runs on a slower engine than a new one would, for a failure that was long ago."""
+        return self._portrait is not None and self._portrait.may_improve
+
     def fall_back(self) -> None:
         """Go on with the next engine, as this one fails. Raises `EngineError` where none is left."""
         self.warm_up()

@@ -87,9 +87,12 @@ class PackagedTargets:
         )
         try:
             reenactor.warm_up()
-            return reenactor
-        except (EngineError, ActorError) as error:
-            raise ServiceError(409, "engine_refused", str(error)) from error
+        except BaseException as error:  # also where something ends the thread: what was loaded must not stay behind
+            reenactor.close()
+            if isinstance(error, EngineError | ActorError):
+                raise ServiceError(409, "engine_refused", str(error)) from error
+            raise
+        return reenactor
 
     def _load(self, name: str) -> Actor:
         try:

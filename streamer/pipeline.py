@@ -19,12 +19,16 @@ from reenact.face_change import FaceChange
 from streamer.clock import Clock, elapsed_ms
 from streamer.ingest import Ingest
 from streamer.latency import Departures
+from streamer.limits import Bucket
 from streamer.metrics import AGE, Meter
 from streamer.packets import FaceState, SourceFrame, TargetFrame
 from streamer.renditions import Outlets
 from streamer.slots import LatestSlot, LoopSlot
 from streamer.sound import Sound
 from streamer.tracks import TargetTrack
+
+MAX_RESTARTS = 5
+"""New starts of the inference thread, or of all engines, that one session may have at once, and in each minute."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -188,8 +192,8 @@ class Pipeline:
         self.actor = actor
         self.meter = meter
         self.face = FaceState()
-        self.num_restarts = 0
-        """Inference threads that it has lost."""
+        self.restarts = Bucket(clock, rate=MAX_RESTARTS / 60.0, burst=MAX_RESTARTS)
+        """New starts of its thread, or of all its engines, that it may still have."""
         self._name = name
         self._loop = loop
         self._clock = clock

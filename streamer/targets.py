@@ -50,6 +50,8 @@ class Reenactor(Protocol):
 
     @property
     def coverage(self) -> Mapping[str, float] | None: ...  # noqa: D102
+    @property
+    def may_improve(self) -> bool: ...  # noqa: D102
 
     def warm_up(self) -> None: ...  # noqa: D102
     @property

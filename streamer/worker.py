@@ -12,6 +12,8 @@ import threading
 from collections.abc import Iterator
 from typing import Literal
 
+from models.memory import trim_memory
+from reenact.actor import ConsentError
 from reenact.disclosure_log import note_missing_label
 from reenact.engines.engine import EngineError
 from reenact.face_change import FaceChange
@@ -30,8 +32,6 @@ MAX_FAILURES = 15
 """Frames in a row that may fail before the session ends: half a second at 30 fps."""
 MAX_ENGINE_FAILURES = 3
 """Frames in a row at which the engine may fail before the next engine takes over."""
-MAX_RESTARTS = 3
-"""Threads that one session may lose before it ends."""
 
 Busy = Literal["", "frame", "open"]
 """What a thread is at: nothing, one frame, or loading and compiling an actor."""
@@ -157,10 +157,12 @@ class InferenceWorker:
 
     def _open(self, actor: str) -> Reenactor:
         """Return the warm reenactor of `actor`, made now if another one is loaded."""
-        if self._reenactor is not None and self._actor == actor:
+        if self._reenactor is not None and self._actor == actor and not self._reenactor.may_improve:
             return self._reenactor
         start_ns = self._clock.monotonic_ns()
         with self._at("open"):
+            if self._reenactor is None:
+                _settle_memory()  # what one that failed has left would stay below the new one
             reenactor = self._factory(actor)
             try:
                 reenactor.warm_up()
@@ -200,6 +202,10 @@ class InferenceWorker:
                 with self._at("frame"):
                     self._reenact(frame, pipeline, reenactor)
                 failures = engine_failures = 0
+            except ConsentError as error:  # It ended, or was withdrawn, meanwhile: no picture more.
+                self._discard()
+                pipeline.fail("consent_ended", str(error))
+                return
             except Exception as error:  # The edge of a frame: count, log once, go on.
                 failures += 1
                 engine_failures = engine_failures + 1 if isinstance(error, EngineError) else 0
@@ -209,23 +215,40 @@ class InferenceWorker:
                 has_logged = True
                 if engine_failures >= MAX_ENGINE_FAILURES:
                     engine_failures = 0
-                    self._fall_back(pipeline, reenactor, error)
+                    reenactor = self._fall_back(pipeline, reenactor, error)
                 elif failures >= MAX_FAILURES:
                     self._discard()
                     pipeline.fail("engine_failed", f"The engine failed on {failures} frames in a row.")
                     return
         reenactor.reset()
 
-    def _fall_back(self, pipeline: Pipeline, reenactor: Reenactor, error: Exception) -> None:
-        """Go on with the next engine, loudly. Raises `EngineError` where none is left."""
+    def _fall_back(self, pipeline: Pipeline, reenactor: Reenactor, error: Exception) -> Reenactor:
+        """Go on with the next engine, loudly, or with all of them anew. Raises `EngineError` where that is in vain."""
         logger.warning("the engine fails, the next one takes over: %s", error)
-        with self._at("open"):
-            reenactor.fall_back()
+        try:
+            with self._at("open"):
+                reenactor.fall_back()
+        except EngineError as none_left:
+            return self._start_anew(pipeline, none_left)
         self._announce(pipeline, reenactor)
         engine = reenactor.engine_name
         pipeline.refuse(
             "engine_changed", f"The engine failed while running; {engine} goes on: {reenactor.engine_reason}."
         )
+        return reenactor
+
+    def _start_anew(self, pipeline: Pipeline, error: EngineError) -> Reenactor:
+        """Load everything again, with every engine in the choice; raise `error` for a session that did so too often."""
+        if not pipeline.restarts.take():
+            raise error
+        logger.error("every engine has failed, all are started anew: %s", error)
+        pipeline.refuse("engine_restarted", "Every engine has failed; they are being started anew.")
+        actor = self._actor
+        self._discard()
+        reenactor = self._open(actor)
+        self._apply(pipeline, reenactor, pipeline.orders.settings)
+        self._begin(pipeline, reenactor)
+        return reenactor
 
     def _begin(self, pipeline: Pipeline, reenactor: Reenactor) -> None:
         """Let the pictures carry the mark of this session and actor, and tell the page what runs."""
@@ -352,11 +375,12 @@ def _settle_memory() -> None:
     """Take everything loaded so far out of the garbage collector's sight.
 
     A full collection looks at every object of the process, several hundred thousand with the engines loaded, while
-    all threads wait: a frame that meets one is late.
+    all threads wait: a frame that meets one is late. What was let go goes back to the system.
     """
     gc.unfreeze()
     gc.collect()
     gc.freeze()
+    trim_memory()
 
 
 class Workers:
@@ -410,8 +434,7 @@ class Workers:
         logger.error("an inference thread %s and is replaced", reason)
         if pipeline is None:
             return
-        pipeline.num_restarts += 1
-        if pipeline.num_restarts > MAX_RESTARTS:
+        if not pipeline.restarts.take():
             pipeline.fail("engine_failed", f"The engine {reason}, again and again.")
             return
         pipeline.orders.renew()

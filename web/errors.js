@@ -101,6 +101,21 @@ const WORDS = {
     text: "{message}",
     actions: ["choose-target", "retry"],
   },
+  consent_ended: {
+    title: "Consent to show this target has ended",
+    text: "{message}",
+    actions: ["choose-target"],
+  },
+  engine_failed: {
+    title: "The engine failed",
+    text: "{message}",
+    actions: ["retry", "stop"],
+  },
+  engine_refused: {
+    title: "No engine could be started",
+    text: "{message}",
+    actions: ["retry", "stop"],
+  },
   no_common_codec: {
     title: "This browser and the server share no video codec",
     text: "The server takes VP8 and H.264. Open the page in another browser, or switch one of them on.",

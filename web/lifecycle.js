@@ -17,7 +17,9 @@ const QUIET_MS = 2_500;
 const QUIET_FAILED_MS = 10_000;
 const BACKOFF_S = [0.5, 1, 2, 3, 5];
 /** Failures that pass by themselves: the page tries again without being asked. */
-const PASSING = new Set(["server_gone", "session_full", "connection_lost", "video_stalled"]);
+const PASSING = new Set(["server_gone", "session_full", "connection_lost", "video_stalled", "engine_failed", "engine_refused"]);
+/** How often, for those that pass soon or not at all. @type {Record<string, number>} */
+const TRIES = { engine_failed: 5, engine_refused: 5 };
 
 /**
  * The one explicit state of the page, and what leads from one to the next. Events: `change` (state, phase, failure or
@@ -80,7 +82,7 @@ export class Lifecycle extends EventTarget {
   fail(failure) {
     this.#end();
     this.failure = failure;
-    const retries = PASSING.has(failure.code);
+    const retries = PASSING.has(failure.code) && this.#attempts < (TRIES[failure.code] ?? Infinity);
     if (!retries) this.#camera.close();
     if (retries) void this.#retry(failure, this.#run.signal);
     this.#enter("failed");

@@ -243,7 +243,7 @@ actors.addEventListener("choose", () => {
   const name = actors.chosen;
   chooseActor(name);
   if (lifecycle.state === "live") lifecycle.session?.control.actor(name);
-  else if (lifecycle.state !== "idle" && ["unknown_actor", "actor_refused"].includes(lifecycle.failure?.code ?? "")) start();
+  else if (lifecycle.state !== "idle" && ["unknown_actor", "actor_refused", "consent_ended"].includes(lifecycle.failure?.code ?? "")) start();
   else if (lifecycle.state === "connecting") start();
 });
 

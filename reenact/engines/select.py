@@ -90,6 +90,13 @@ def refusal(name: str) -> str | None:
 def _make(generator: SpaceTimeGenerator, name: str, precision: str, threads: int) -> Engine:
     if reason := refusal(name):
         raise EngineError(reason)
+    try:
+        return _build(generator, name, precision, threads)
+    except (RuntimeError, OSError) as error:  # a compiler's own words, a cache that cannot be written
+        raise EngineError(f"The engine {name} in {precision} cannot be made: {error}") from error
+
+
+def _build(generator: SpaceTimeGenerator, name: str, precision: str, threads: int) -> Engine:
     chosen: Literal["fp32", "bf16"] = "bf16" if precision == "bf16" else "fp32"
     if name == "openvino":
         from reenact.engines.openvino_engine import OpenVinoEngine

@@ -410,6 +410,27 @@ class TestFailures:
         expect_notice(page, "actor_refused", "This target cannot be used")
         expect(page.locator("#notice")).to_contain_text("The network could not be loaded.")
 
+    def test_an_engine_that_fails_is_tried_again_without_a_hand(self, page: Page, server: FakeServer) -> None:
+        go_live(page, server)
+        server.say({"type": "error", "code": "engine_failed", "message": "The engine failed on 15 frames in a row."})
+        server.hang_up()
+        wait_for_state(page, "failed")
+        expect_notice(page, "engine_failed", "The engine failed")
+        expect(page.locator("#notice")).to_contain_text("The engine failed on 15 frames in a row.")
+        wait_for_state(page, "live")
+        expect(page.locator("#notice")).to_be_hidden()
+
+    def test_consent_that_ends_while_live(self, page: Page, server: FakeServer) -> None:
+        go_live(page, server)
+        server.say({"type": "error", "code": "consent_ended", "message": "The consent to show 'Nora' ended."})
+        server.hang_up()
+        wait_for_state(page, "failed")
+        expect_notice(page, "consent_ended", "Consent to show this target has ended")
+        expect(page.locator("#notice")).to_contain_text("The consent to show 'Nora' ended.")
+        page.wait_for_timeout(1500)
+        assert len(server.offers) == 1
+        assert stats(page)["state"] == "failed"
+
     def test_the_face_comes_and_goes(self, page: Page, server: FakeServer) -> None:
         go_live(page, server)
         face = page.locator("#face")

@@ -18,27 +18,32 @@ FAILURES = 4
 """Frames at which it fails then: enough for the next engine to take over."""
 END_S = 35.0
 """Mean time between frames that end their thread, as nothing in Python should."""
+LONGEST_FRAME_S = 0.5
+"""What is longer between two frames is a pause, in which nothing can fail."""
 
 
 class Chance:
-    """Something that comes true now and then, whatever the frame rate."""
+    """Something that comes true now and then, whatever the frame rate, while there are frames."""
 
     is_on = False
 
     def __init__(self, mean_s: float) -> None:
         self._mean_s = mean_s
-        self._next_s = self._draw()
+        self._left_s = self._draw()
+        self._asked_s = time.monotonic()
 
     def _draw(self) -> float:
-        return time.monotonic() + random.expovariate(1 / self._mean_s)
+        return random.expovariate(1 / self._mean_s)
 
     def comes(self) -> bool:
         """Say whether it is time, once each time; never before the first session, when engines are on trial."""
-        if not Chance.is_on:
-            self._next_s = self._draw()
-        if time.monotonic() < self._next_s:
+        now_s, before_s = time.monotonic(), self._asked_s
+        self._asked_s = now_s
+        if Chance.is_on:
+            self._left_s -= min(now_s - before_s, LONGEST_FRAME_S)
+        if self._left_s > 0:
             return False
-        self._next_s = self._draw()
+        self._left_s = self._draw()
         return True
 
 

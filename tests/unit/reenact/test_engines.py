@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import datetime as dt
 import logging
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,13 +15,16 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from models.generator import SpaceTimeGenerator, into_blocks
+from reenact import consent
+from reenact import portrait as portrait_module
+from reenact.actor import ConsentError, sign_actor
 from reenact.engines import openvino_engine, select
 from reenact.engines.engine import Engine, EngineError
 from reenact.engines.live_step import LiveInputs
 from reenact.engines.openvino_engine import OpenVinoEngine, has_bf16
 from reenact.engines.select import make_engine, refusal
 from reenact.engines.torch_engine import TorchEngine
-from reenact.portrait import Portrait
+from reenact.portrait import FORGIVEN_S, Portrait
 from reenact.window import Step
 from tests.unit.reenact.make import make_actor, make_generator
 
@@ -253,6 +259,43 @@ def test_a_portrait_goes_on_with_the_next_engine_when_one_fails(
     assert np.abs(portrait.show(params, 0.06).astype(int) - before.astype(int)).max() <= 2
     with pytest.raises(EngineError, match="No engine is left: openvino fp32 failed .*; torch fp32 failed"):
         portrait.fall_back()
+    portrait.close()
+
+
+def test_an_engine_that_failed_is_forgiven_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(select, "AUTO", (("openvino", "fp32"), ("torch", "fp32")))
+    now_s = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now_s)
+    portrait = Portrait(make_actor(tmp_path), engine="openvino", precision="fp32")
+    portrait.fall_back()
+    assert not portrait.may_improve
+    now_s += FORGIVEN_S + 1
+    assert portrait.may_improve
+    portrait.fall_back()
+    assert (portrait.engine_name, portrait.engine_reason) == ("openvino", "torch fp32 failed while running")
+    assert not portrait.may_improve
+    portrait.close()
+
+
+def test_no_picture_is_made_after_consent_has_ended_or_was_withdrawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tomorrow = consent.today() + dt.timedelta(days=1)
+    agreed = consent.Consent.of_words("I agree.", person="Nora Berg", purpose="a play", until=tomorrow)
+    actor = sign_actor(make_actor(tmp_path).folder, agreed)
+    portrait, neutral = Portrait(actor, engine="torch"), actor.target.neutral
+    portrait.show(neutral, 0.0)
+    monkeypatch.setattr(portrait_module, "CONSENT_S", 0.0)
+    portrait._consent_due_s = 0.0
+    portrait.show(neutral, 0.03)
+    with monkeypatch.context() as patch:
+        patch.setattr(consent, "today", lambda: tomorrow + dt.timedelta(days=1))
+        with pytest.raises(ConsentError, match=f"The consent to show 'Nora Berg' in .* ended on {tomorrow}"):
+            portrait.show(neutral, 0.06)
+    portrait.show(neutral, 0.09)
+    shutil.rmtree(actor.folder)
+    with pytest.raises(ConsentError, match=r"was withdrawn: .* is gone\."):
+        portrait.show(neutral, 0.12)
     portrait.close()
 
 

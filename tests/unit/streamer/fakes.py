@@ -97,6 +97,7 @@ class FakeReenactor:
     tracker_name = "landmarks"
     tracker_reason = "asked for by a test"
     coverage: dict[str, float] | None = None
+    may_improve = False
 
     def __init__(self, actor: str, resolution: int = 256) -> None:
         self.actor = actor

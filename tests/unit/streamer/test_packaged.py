@@ -9,6 +9,8 @@ import pytest
 
 from capture.smoothing import SmoothingSettings
 from reenact.actor import BUNDLED, sign_actor
+from reenact.engines.engine import EngineError
+from streamer import packaged
 from streamer.config import EngineConfig
 from streamer.errors import ServiceError
 from streamer.packaged import LIVE_PREDICTION_MS, PackagedTargets, default_settings
@@ -93,3 +95,22 @@ def test_a_default_path_that_is_not_there(tmp_path: Path) -> None:
 def test_live_heads_are_predicted_and_others_are_not() -> None:
     assert default_settings().smoothing.prediction_ms == LIVE_PREDICTION_MS > 0.0
     assert SmoothingSettings().prediction_ms == 0.0
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("problem", "raised"), [(EngineError("No engine is left."), ServiceError), (SystemExit(), SystemExit)]
+)
+def test_what_fails_while_it_warms_up_is_closed(
+    problem: BaseException, raised: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[object] = []
+
+    def fail(_: object) -> None:
+        raise problem
+
+    monkeypatch.setattr(packaged.Reenactor, "warm_up", fail)
+    monkeypatch.setattr(packaged.Reenactor, "close", closed.append)
+    with pytest.raises(raised):
+        targets().open("milo")
+    assert len(closed) == 1

@@ -10,15 +10,18 @@ from typing import Any, cast
 
 import pytest
 
+from reenact.actor import ConsentError
 from streamer.app import create_app
 from streamer.config import Config, EngineConfig, ServerConfig
 from streamer.errors import HopelessError, ServiceError
 from streamer.keys import LOBBY, WATCHDOG
+from streamer.limits import Bucket
 from streamer.lobby import Lobby
+from streamer.pipeline import MAX_RESTARTS
 from streamer.serve import serve
 from streamer.watchdog import MAX_STUCK, MEMORY_LOOKS, STUCK_LOOKS, Watchdog, memory_limit_mib, resident_mib
-from streamer.worker import MAX_ENGINE_FAILURES, MAX_RESTARTS
-from tests.unit.streamer.fakes import FakeSettings, FakeTargets
+from streamer.worker import MAX_ENGINE_FAILURES
+from tests.unit.streamer.fakes import FakeClock, FakeSettings, FakeTargets
 from tests.unit.streamer.test_worker import Rig, until
 
 
@@ -124,6 +127,7 @@ def test_a_thread_that_waits_is_not_stuck_and_neither_is_one_that_moves(watched:
 def test_a_session_that_loses_thread_after_thread_ends(watched: Watched) -> None:
     watched.targets.on_process = die
     pipeline, listener = watched.pipeline()
+    pipeline.restarts = Bucket(FakeClock(), rate=1.0, burst=MAX_RESTARTS)
     watched.workers.serve(pipeline)
     for _ in range(MAX_RESTARTS + 1):
         assert listener.next()[0] == "engine"
@@ -211,22 +215,84 @@ def test_an_engine_that_fails_gives_way_to_the_next(rig: Rig) -> None:
     pipeline.close()
 
 
-def test_when_no_engine_is_left_the_session_ends_with_the_reason(rig: Rig) -> None:
+def fail_for_good(rig: Rig, pipeline: Any) -> None:
+    """Let the newest reenactor fail at its next frames, and at every other engine."""
     from reenact.engines.engine import EngineError
 
     def fail(*_: Any) -> None:
         raise EngineError("No engine is left: torch fp32 failed while running")
 
-    pipeline, listener = rig.pipeline()
-    rig.workers.serve(pipeline)
-    listener.next()
-    rig.targets.opened[0].on_process = rig.targets.opened[0].on_fall_back = fail
+    rig.targets.opened[-1].on_process = rig.targets.opened[-1].on_fall_back = fail
+    before = pipeline.meter.snapshot().dropped.get("failed", 0)
     for count in range(1, MAX_ENGINE_FAILURES + 1):
         pipeline.source.put(rig.frame())
-        until(lambda count=count: pipeline.meter.snapshot().dropped.get("failed", 0) == count)  # type: ignore[misc]
+        until(lambda count=count: pipeline.meter.snapshot().dropped.get("failed", 0) == before + count)  # type: ignore[misc]
+
+
+def test_when_no_engine_is_left_all_are_started_anew_with_the_same_settings(rig: Rig) -> None:
+    pipeline, listener = rig.pipeline(settings="a")
+    rig.workers.serve(pipeline)
+    assert listener.next()[0] == "engine"
+    rig.turn(pipeline)
+    pipeline.orders.apply("b")
+    rig.turn(pipeline)
+    fail_for_good(rig, pipeline)
+    assert listener.next() == (
+        "refused",
+        ("engine_restarted", "Every engine has failed; they are being started anew."),
+    )
+    assert listener.next()[0] == "engine"
+    rig.turn(pipeline)
+    failed, fresh = rig.targets.opened
+    assert failed.names()[-1] == "close"
+    assert ("apply", "b") in fresh.calls
+    pipeline.close()
+
+
+def test_when_no_engine_is_left_again_and_again_the_session_ends_with_the_reason(rig: Rig) -> None:
+    pipeline, listener = rig.pipeline()
+    pipeline.restarts = Bucket(FakeClock(), rate=1.0, burst=MAX_RESTARTS)
+    rig.workers.serve(pipeline)
+    for _ in range(MAX_RESTARTS):
+        assert listener.next()[0] == "engine"
+        fail_for_good(rig, pipeline)
+        assert listener.next()[0] == "refused"
+    assert listener.next()[0] == "engine"
+    fail_for_good(rig, pipeline)
     kind, (code, message) = listener.next()
     assert (kind, code) == ("failed", "engine_failed")
     assert "No engine is left" in message
+    assert all(opened.names()[-1] == "close" for opened in rig.targets.opened)
+    pipeline.close()
+
+
+def test_a_session_begins_on_the_best_engine_again(rig: Rig) -> None:
+    for _ in range(2):
+        pipeline, listener = rig.pipeline()
+        rig.workers.serve(pipeline)
+        assert listener.next()[0] == "engine"
+        rig.turn(pipeline)
+        rig.targets.opened[-1].may_improve = True
+        pipeline.close()
+    assert [opened.names()[-1] == "close" for opened in rig.targets.opened] == [True, False]
+
+
+def test_a_session_ends_with_the_consent_to_show_its_actor(rig: Rig) -> None:
+    pipeline, listener = rig.pipeline()
+    rig.workers.serve(pipeline)
+    listener.next()
+    rig.turn(pipeline)
+    (reenactor,) = rig.targets.opened
+
+    def end(_: Any) -> None:
+        raise ConsentError("The consent to show 'Nora Berg' ended on 2026-11-24.")
+
+    reenactor.on_process = end
+    shown = pipeline.num_published
+    pipeline.source.put(rig.frame())
+    assert listener.next() == ("failed", ("consent_ended", "The consent to show 'Nora Berg' ended on 2026-11-24."))
+    until(lambda: reenactor.names()[-1] == "close")
+    assert pipeline.num_published == shown
     pipeline.close()
 
 
