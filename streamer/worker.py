@@ -214,7 +214,7 @@ class InferenceWorker:
                     logger.exception("frame %s failed; further failures of this session are only counted", frame.seq)
                 has_logged = True
                 if engine_failures >= MAX_ENGINE_FAILURES:
-                    engine_failures = 0
+                    failures = engine_failures = 0
                     reenactor = self._fall_back(pipeline, reenactor, error)
                 elif failures >= MAX_FAILURES:
                     self._discard()
