@@ -247,6 +247,7 @@ class InferenceWorker:
         self._discard()
         reenactor = self._open(actor)
         self._apply(pipeline, reenactor, pipeline.orders.settings)
+        pipeline.orders.renew()
         self._begin(pipeline, reenactor)
         return reenactor
 
