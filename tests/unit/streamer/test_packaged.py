@@ -10,7 +10,7 @@ import pytest
 from capture.smoothing import SmoothingSettings
 from reenact.actor import BUNDLED, sign_actor
 from reenact.engines.engine import EngineError
-from streamer import packaged
+from reenact.reenactor import Reenactor
 from streamer.config import EngineConfig
 from streamer.errors import ServiceError
 from streamer.packaged import LIVE_PREDICTION_MS, PackagedTargets, default_settings
@@ -109,8 +109,11 @@ def test_what_fails_while_it_warms_up_is_closed(
     def fail(_: object) -> None:
         raise problem
 
-    monkeypatch.setattr(packaged.Reenactor, "warm_up", fail)
-    monkeypatch.setattr(packaged.Reenactor, "close", closed.append)
+    def close(reenactor: object) -> None:
+        closed.append(reenactor)
+
+    monkeypatch.setattr(Reenactor, "warm_up", fail)
+    monkeypatch.setattr(Reenactor, "close", close)
     with pytest.raises(raised):
         targets().open("milo")
     assert len(closed) == 1
