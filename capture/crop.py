@@ -22,7 +22,7 @@ from models.params import FaceParams
 Image = NDArray[np.uint8]
 Matrix = NDArray[np.float64]
 
-CROP_PX = 128
+CROP_PX = 192
 """Width and height of the pixels that are cut."""
 _ANCHOR = np.array(ANCHOR_M, np.float64)
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-UNIT_PX = 16.0
+UNIT_PX = 8.0
 """Pixels that one unit of a point's deviation stands for."""
-PRIOR_PX = 12.0
+PRIOR_PX = 6.0
 """Standard deviation of where a point is expected before the picture is looked at."""
 
 
@@ -22,11 +22,13 @@ class PointHead(nn.Module):
     """
 
     base: Tensor
-    """`[K, 2]` (u, v) in the crop where each point lies on average, pixels."""
+    """`[K, 2]` (u, v) where each point lies on average, pixels."""
     grid: Tensor
 
-    def __init__(self, channels: int, points: int, shape: tuple[int, int], cell_px: float, top_px: float = 0.0) -> None:
-        """Read features `[B, channels, *shape]`, each place `cell_px` wide, the first row `top_px` down the crop."""
+    def __init__(
+        self, channels: int, points: int, shape: tuple[int, int], cell_px: float, corner_px: tuple[float, float]
+    ) -> None:
+        """Read features `[B, channels, *shape]`, each place `cell_px` wide, the first one's corner at `corner_px`."""
         super().__init__()
         rows, columns = shape
         self.maps = nn.Conv2d(channels, 3 * points, 1)
@@ -34,7 +36,7 @@ class PointHead(nn.Module):
         nn.init.zeros_(self.maps.bias)  # type: ignore[arg-type]
         self.prior = nn.Parameter(torch.zeros(points, rows * columns))
         v, u = torch.meshgrid(torch.arange(rows) + 0.5, torch.arange(columns) + 0.5, indexing="ij")
-        grid = torch.stack([u.flatten() * cell_px, v.flatten() * cell_px + top_px])
+        grid = torch.stack([u.flatten() * cell_px + corner_px[0], v.flatten() * cell_px + corner_px[1]])
         self.register_buffer("grid", grid, persistent=False)
         self.register_buffer("base", torch.zeros(points, 2))
 

@@ -22,8 +22,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.eye_windows import EYE_POINTS, EyeWindows
 from models.framing import ANCHOR_M, HEAD_M
-from models.params import EXPRESSION_SIZE, IDENTITY_SIZE, REFLECTANCE_SIZE, SH_BAND0
+from models.mesh_trunk import LANDMARKS, MeshTrunk
+from models.params import EXPRESSION_INDEX, EXPRESSION_SIZE, IDENTITY_SIZE, REFLECTANCE_SIZE, SH_BAND0
 from models.pointing import PointHead
 
 DEFAULT_PATH = Path(__file__).parent / "weights" / "regressor.safetensors"
@@ -33,38 +35,36 @@ DEFAULT_PATH = Path(__file__).parent / "weights" / "regressor.safetensors"
 class RegressorConfig:
     """Sizes of a `FaceRegressor`."""
 
-    size: int = 128
-    """Width and height of the crop, pixels; a multiple of 32."""
-    widths: tuple[int, ...] = (16, 32, 48, 96, 160)
-    """Channels at 1/2, 1/4, 1/8, 1/16 and 1/32 of the crop."""
-    blocks: tuple[int, ...] = (0, 0, 1, 2, 0)
-    """Residual blocks at each of these scales."""
+    size: int = 192
+    """Width and height of the crop, pixels; a multiple of 64."""
+    widths: tuple[int, ...] = (16, 32, 64, 128)
+    """Channels of the trunk at 1/2, 1/4, 1/8 and from 1/16 on."""
+    narrow: int = 32
+    """Channels from which the trunk reads the mesh's landmarks."""
+    eye_window: tuple[int, int] = (32, 48)
+    """Height and width of the window on an eye, pixels; multiples of 4."""
     eye_widths: tuple[int, ...] = (24, 40, 64)
-    """Channels of the eye branch at 1/2, 1/4 and 1/8 of the crop."""
-    eye_rows: tuple[int, int] = (8, 32)
-    """First and one past the last row of the eye branch's band, at half the resolution of a 128-pixel crop."""
-    summary_channels: tuple[int, int] = (32, 16)
-    """Channels to which the last map of the face and of the eyes is reduced before it is read as a whole."""
-    code: tuple[int, int] = (192, 128)
-    """Numbers in which the face and the eyes are summed up."""
-    points: tuple[int, int] = (72, 26)
-    """Landmarks that are found on the face, at 1/8 of the crop, and on the eyes, at 1/4."""
-    map_channels: int = 64
-    """Channels of the map on which the face's landmarks are found."""
-    solver: tuple[int, int] = (256, 192)
+    """Channels of the eyes' path at 1/1, 1/2 and 1/4 of the window."""
+    summary_channels: tuple[int, int] = (48, 16)
+    """Channels to which the last map of the face and of an eye is reduced before it is read as a whole."""
+    code: tuple[int, int] = (224, 96)
+    """Numbers in which the face and each eye are summed up."""
+    solver: tuple[int, int] = (384, 256)
     """Widths of the solver from landmarks to parameters."""
+    eye_head: int = 96
+    """Width of the layer that turns what is known of one eye into its gaze and lids."""
     geometry_levels: tuple[int, int] = (32, 64)
     """Coefficients of the corrective levels 1 and 2 of geometry."""
     reflectance_levels: tuple[int, int] = (16, 32)
     """Coefficients of the corrective levels 1 and 2 of reflectance."""
 
     def __post_init__(self) -> None:
-        if self.size % 32 or self.size <= 0:
-            raise ValueError(f"size: expected a multiple of 32, got {self.size}")
-        if len(self.widths) != 5 or len(self.blocks) != 5 or len(self.eye_widths) != 3:
-            raise ValueError("widths, blocks, eye_widths: expected 5, 5 and 3 numbers")
-        if not 0 <= self.eye_rows[0] < self.eye_rows[1] <= 64 or any(row % 8 for row in self.eye_rows):
-            raise ValueError(f"eye_rows: expected two rising multiples of 8 up to 64, got {self.eye_rows}")
+        if self.size % 64 or self.size <= 0:
+            raise ValueError(f"size: expected a multiple of 64, got {self.size}")
+        if len(self.widths) != 4 or len(self.eye_widths) != 3:
+            raise ValueError("widths, eye_widths: expected 4 and 3 numbers")
+        if any(side % 4 or side <= 0 for side in self.eye_window):
+            raise ValueError(f"eye_window: expected multiples of 4, got {self.eye_window}")
 
     def to_json(self) -> dict[str, Any]:
         """Turn into plain JSON values."""
@@ -165,6 +165,21 @@ def rotation_from_six(six: Tensor) -> Tensor:
     return torch.stack([x, y, torch.linalg.cross(x, y)], 2)
 
 
+def _of_eyes(config: RegressorConfig) -> Tensor:
+    """Say where what is read of each eye belongs, `[10, D]`: yaw (mirrored back), pitch, blink, squint and wide."""
+    where = torch.zeros(2, 5, config.outputs)
+    gaze, expression = config.fields["gaze"].start, config.fields["expression"].start
+    for eye, side in enumerate(("Left", "Right")):
+        where[eye, 0, gaze + 2 * eye] = (-1.0, 1.0)[eye]
+        where[eye, 1, gaze + 2 * eye + 1] = 1.0
+        for index, name in enumerate(("Blink", "Squint", "Wide")):
+            where[eye, 2 + index, expression + EXPRESSION_INDEX[f"eye{name}{side}"]] = 1.0
+    return where.flatten(0, 1)
+
+
+_MIRRORED = [[1.0, -1.0, -1.0, -1.0, 1.0, 1.0], [1.0] * 6]
+"""Signs of two columns of a rotation, x first, in a mirror, as the left eye's window is one, and outside of it."""
+
 _OFFSETS = {"expression": 0.08, "confidence": 0.0}
 _SCALES = {
     "identity": 1.0, "expression": 0.2, "reflectance": 1.0, "illumination": 0.5, "rotation": 0.3, "place": 0.1,
@@ -173,96 +188,67 @@ _SCALES = {
 """Units of each raw output and what its zero means: about one standard deviation around the mean of the targets."""
 
 
-def _conv(inputs: int, outputs: int, *, size: int = 3, stride: int = 1) -> nn.Conv2d:
-    # Size 4 at stride 2 sees each pixel equally often; the normalisation behind it has the bias.
-    conv = nn.Conv2d(inputs, outputs, size, stride, (size - 1) // 2, bias=False)
-    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-    return conv
-
-
 class _Layer(nn.Module):
     """Convolution, normalisation over the batch (folded into it by every engine), rectifier."""
 
     def __init__(self, inputs: int, outputs: int, *, size: int = 3, stride: int = 1) -> None:
         super().__init__()
-        self.conv = _conv(inputs, outputs, size=size, stride=stride)
+        # The normalisation behind it has the bias.
+        self.conv = nn.Conv2d(inputs, outputs, size, stride, (size - 1) // 2, bias=False)
+        nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu")
         self.norm = nn.BatchNorm2d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.relu(self.norm(self.conv(x)))
 
 
-class _Linear(nn.Sequential):
-    """Convolution of one pixel and normalisation over the batch."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(_conv(inputs, outputs, size=1), nn.BatchNorm2d(outputs))
-
-
-class _Block(nn.Module):
-    """Two convolutions added to their input."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.first = _Layer(channels, channels)
-        self.second = _conv(channels, channels)
-        self.norm = nn.BatchNorm2d(channels)
-        nn.init.constant_(self.norm.weight, 0.2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.relu(x + self.norm(self.second(self.first(x))))
-
-
 class FaceRegressor(nn.Module):
     """Face crop to raw outputs of about unit size; `split` gives them their meaning.
 
-    Two paths share the first layer: the face, down to 1/32, and the band of the eyes, which stays finer, because gaze
-    and lids are matters of single pixels. Landmarks are found on both, and what the solver makes of their places is
-    completed by what each path, read as a whole, says beyond them.
+    The trunk finds the mesh's landmarks; by them, windows are laid on both eyes, because gaze and lids are matters of
+    single pixels, and one network looks into both. What a solver makes of all landmarks is completed by what trunk and
+    eyes, read as a whole, say beyond them.
     """
 
     offset: Tensor
     scale: Tensor
+    usual: Tensor
+    to_raw: Tensor
 
     def __init__(self, config: RegressorConfig | None = None) -> None:
         """Make a network with fresh weights that begins at the average face."""
         super().__init__()
         self.config = config = config or RegressorConfig()
-        widths, side = config.widths, config.size // 32
-        self.enter = _Layer(3, widths[0], size=4, stride=2)
-        stages = []
-        for (inputs, outputs), count in zip(itertools.pairwise(widths), config.blocks[1:], strict=True):
-            stages.append(nn.Sequential(_Layer(inputs, outputs, stride=2), *(_Block(outputs) for _ in range(count))))
-        stages[0] = nn.Sequential(*(_Block(widths[0]) for _ in range(config.blocks[0])), *stages[0])
-        self.stages = nn.ModuleList(stages)
-        self.summary = _Layer(widths[-1], config.summary_channels[0], size=1)
-        # What lies around a landmark, and at a quarter of the resolution where in the face that is.
-        self.near, self.far = (_Linear(widths[level], config.map_channels) for level in (2, 3))
-        # The same for the eyes, which are as like as mirror images.
-        self.context = _Linear(config.map_channels, config.eye_widths[1])
         first, second, third = config.eye_widths
-        self.eyes = nn.Sequential(_Layer(widths[0], first), _Layer(first, second, stride=2), _Layer(second, second))
+        rows, columns = config.eye_window
+        points = len(EYE_POINTS[0])
+        a, b, c, d = config.widths
+        self.trunk = MeshTrunk(config.size, (a, b, c, d), config.narrow)
+        self.summary = _Layer(d, config.summary_channels[0], size=1)
+        self.face_code = nn.Linear(config.summary_channels[0] * (config.size // 32) ** 2, config.code[0])
+        self.eyes = nn.Sequential(_Layer(3, first), _Layer(first, second, stride=2), _Layer(second, second))
+        self.eye_points = PointHead(second, points, (rows // 2, columns // 2), 2.0, (-columns / 2, -rows / 2))
         self.eye_summary = nn.Sequential(
             _Layer(second, third, stride=2), _Layer(third, config.summary_channels[1], size=1)
         )
-        rows = (config.eye_rows[1] - config.eye_rows[0]) * config.size // 128
-        self.face_points = PointHead(config.map_channels, config.points[0], (4 * side, 4 * side), 8.0)
-        self.eye_points = PointHead(
-            second, config.points[1], (rows // 2, 8 * side), 4.0, config.eye_rows[0] * 2 * config.size / 128
-        )
-        self.face_code = nn.Linear(config.summary_channels[0] * side * side, config.code[0])
-        self.eye_code = nn.Linear(config.summary_channels[1] * (rows // 4) * (config.size // 8), config.code[1])
+        self.eye_code = nn.Linear(config.summary_channels[1] * (rows // 4) * (columns // 4), config.code[1])
         self.solve = nn.Sequential(
-            nn.Linear(2 * sum(config.points), config.solver[0]), nn.ReLU(), nn.Linear(*config.solver), nn.ReLU()
+            nn.Linear(2 * LANDMARKS + 4 * points, config.solver[0]), nn.ReLU(), nn.Linear(*config.solver), nn.ReLU()
         )
-        codes = sum(config.code) + config.solver[1]
+        codes = config.code[0] + 2 * config.code[1] + config.solver[1] + 1
         self.read = nn.Linear(codes, codes)
         self.out = nn.Linear(codes, config.outputs)
         self.solved = nn.Linear(config.solver[1], config.outputs)
+        self.of_eye = nn.Sequential(
+            nn.Linear(config.code[1] + 2 * points + 6, config.eye_head), nn.ReLU(), nn.Linear(config.eye_head, 5)
+        )
         with torch.no_grad():
-            for last in (self.out, self.solved):
+            for last in (self.out, self.solved, self.of_eye[2]):
+                assert isinstance(last, nn.Linear)
                 last.weight.mul_(0.1)
                 last.bias.zero_()
+        # The landmarks of a fresh network lie in the middle; `settle` says where they usually are.
+        self.register_buffer("usual", torch.full((LANDMARKS, 2), config.size / 2))
         offset, scale = torch.zeros(config.outputs), torch.ones(config.outputs)
         for name, where in config.fields.items():
             offset[where], scale[where] = _OFFSETS.get(name, 0.0), _SCALES[name]
@@ -270,30 +256,53 @@ class FaceRegressor(nn.Module):
         offset[config.fields["illumination"]] = torch.tensor([0.9 / SH_BAND0, *[0.0] * 8]).repeat(3)
         self.register_buffer("offset", offset)
         self.register_buffer("scale", scale)
+        self.register_buffer("to_raw", _of_eyes(config), persistent=False)
+
+    @torch.no_grad()
+    def settle(self, landmarks_px: Tensor) -> None:
+        """Expect landmarks at `landmarks_px [478, 2]`, pixels of the crop, from now on."""
+        self.usual.copy_(landmarks_px[:LANDMARKS])
+        windows = EyeWindows.around(self.usual[None], self.config.eye_window[1])
+        points = windows.from_crop(landmarks_px[torch.tensor(EYE_POINTS)][None])
+        self.eye_points.settle(points[0].mean(0))
 
     def forward(self, crop: Tensor) -> Tensor:
         """Map crops `[B, 3, S, S]`, RGB in 0 to 1, to raw outputs `[B, D]`."""
         size = self.config.size
         if crop.shape[1:] != (3, size, size):
             raise ValueError(f"crop: expected [B, 3, {size}, {size}], got {list(crop.shape)}")
-        x = self.enter(4.0 * crop - 2.0)
-        first, last = (row * size // 128 for row in self.config.eye_rows)
-        fine = self.eyes(x[:, :, first:last])
-        maps = [x := stage(x) for stage in self.stages]
-        around = functional.relu(self.near(maps[1]) + functional.interpolate(self.far(maps[2]), scale_factor=2.0))
-        band = around[:, :, first // 4 : last // 4]
-        placed = functional.relu(fine + functional.interpolate(self.context(band), scale_factor=2.0))
-        points = torch.cat([self.face_points(around), self.eye_points(placed)], 1)
-        face = functional.relu(self.face_code(self.summary(x).flatten(1)))
-        eyes = functional.relu(self.eye_code(self.eye_summary(fine).flatten(1)))
-        solution = self.solve(points.flatten(1))
-        code = torch.cat([face, eyes, solution], 1)
-        return self.out(code + functional.relu(self.read(code))) + self.solved(solution)
+        shared, mesh, presence = self.trunk(crop)
+        mesh_px = self.mesh_px(mesh)
+        windows = EyeWindows.around(mesh_px.detach(), self.config.eye_window[1])
+        fine = self.eyes(4.0 * windows.look(crop, self.config.eye_window) - 2.0)
+        points = self.eye_points(fine).reshape(-1, 2, len(EYE_POINTS[0]), 2)
+        face = functional.relu(self.face_code(self.summary(shared).flatten(1)))
+        eyes = functional.relu(self.eye_code(self.eye_summary(fine).flatten(1))).reshape(-1, 2, self.config.code[1])
+        solution = self._solution(mesh_px, points)
+        code = torch.cat([face, eyes.flatten(1), solution, presence], 1)
+        raw = self.out(code + functional.relu(self.read(code))) + self.solved(solution)
+        # What a window shows of an eye's turn in the head depends on the head's own, mirrored like the window.
+        turn = self.values(raw.detach())[:, self.config.fields["rotation"]]
+        turns = turn[:, None] * turn.new_tensor(_MIRRORED)
+        each = self.of_eye(torch.cat([eyes, points.flatten(2), turns], 2))
+        return raw + each.flatten(1) @ self.to_raw
 
-    def from_points(self, face_px: Tensor, eyes_px: Tensor) -> Tensor:
-        """Give raw outputs `[B, D]` by the solver alone, of landmarks `[B, K, 2]` in the crop, pixels."""
-        points = torch.cat([self.face_points.deviations(face_px), self.eye_points.deviations(eyes_px)], 1)
-        return self.solved(self.solve(points.flatten(1)))
+    def mesh_px(self, mesh: Tensor) -> Tensor:
+        """Take the places `[B, 468, 2]`, pixels, out of what the trunk says of the mesh."""
+        return mesh[:, :, :2]
+
+    def _solution(self, mesh_px: Tensor, eye_points: Tensor) -> Tensor:
+        mesh = (mesh_px - self.usual) * (24.0 / self.config.size)
+        return self.solve(torch.cat([mesh.flatten(1), eye_points.flatten(1)], 1))
+
+    def from_points(self, mesh_px: Tensor, eyes_px: Tensor) -> Tensor:
+        """Give raw outputs `[B, D]` by the solver alone.
+
+        Of landmarks `[B, 468, 2]` in the crop, and `[B, 2, K, 2]` in the windows that these frame, pixels from their
+        middle.
+        """
+        points = self.eye_points.deviations(eyes_px.flatten(0, 1)).reshape(eyes_px.shape)
+        return self.solved(self._solution(mesh_px, points))
 
     def values(self, raw: Tensor) -> Tensor:
         """Give raw outputs `[B, D]` their units, in the same order, unbounded: rotation still six numbers."""

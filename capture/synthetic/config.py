@@ -17,7 +17,7 @@ class SyntheticConfig:
     """Whose heads, skins, hair, brows, irises and backgrounds: no test face shares any with a training face."""
     seed: int = 0
     """Two generators with equal seeds give the same faces."""
-    size: int = 128
+    size: int = 192
     """Width and height of a crop in pixels."""
     samples: int = 2
     """Samples per pixel and axis."""

@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from capture.train_tracker.judge import judge
 from capture.train_tracker.pictures import draw_faces
 from capture.train_tracker.processes import Processes
 from capture.train_tracker.reservoir import Reservoir
+from capture.train_tracker.shelf import shelved
 from capture.train_tracker.supervision import NAMES
 from capture.train_tracker.trainer import TrackerTrainer, TrackerTrainingConfig
 from capture.train_tracker.video_faces import VideoFaces
@@ -53,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--minutes", type=float, default=defaults.minutes, help="time budget (default %(default)s)")
     add("--steps", type=int, default=0, help="budget in steps instead of time")
     add("--video", type=Path, nargs="+", default=[], metavar="PATH", help="unlabelled videos to learn from")
+    add("--shelf", type=Path, metavar="DIR", help="keep synthetic faces here, for this run and later ones")
     add("--batch", type=int, default=defaults.batch, help="synthetic faces in a step (default %(default)s)")
     add("--learning-rate", type=float, default=defaults.learning_rate, help="peak (default %(default)s)")
     add("--workers", type=int, default=WORKERS, help="processes that make faces (default %(default)s)")
@@ -102,7 +105,10 @@ def train_tracker(config: TrackerTrainingConfig, args: argparse.Namespace, proce
     # Another seed after each interruption: a resumed run sees new faces.
     seed = hash((config.seed, processes.rank, time.time_ns())) % 2**31
     source = SyntheticConfig(split="train", seed=seed, size=regressor.size)
-    faces = Reservoir(stream(source, workers=args.workers, batch=32), config.reservoir, NAMES)
+    made: Iterator[Mapping[str, NDArray[Any]]] = stream(source, workers=args.workers, batch=32)
+    if args.shelf is not None:
+        made = shelved(args.shelf, made, NAMES)
+    faces = Reservoir(made, config.reservoir, NAMES)
     try:
         trainer = TrackerTrainer(config, regressor, model, faces, videos, args.work, processes)
         report = _train(trainer, faces, test, videos, args.picture_every)

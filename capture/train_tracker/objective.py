@@ -66,18 +66,24 @@ class TrackerObjective(nn.Module):
         """Give the weighted terms, scalars; their sum is to be minimised. Gradients of all parameters are used."""
         # One pass over both: the normalisation then sees the mixture that it will see live.
         crops = truth.crop if frames is None else torch.cat([truth.crop, frames.crop])
-        with torch.autocast(crops.device.type, torch.bfloat16):
+        with torch.autocast(crops.device.type, torch.bfloat16, enabled=self._has_bf16(crops.device)):
             raw = self.regressor(crops.contiguous(memory_format=torch.channels_last))
         count = len(truth.crop)
         terms = self.supervision(self.formation, self.regressor.split(raw[:count]), truth, self.rounding)
         seen = seen_eyes(truth, (self.formation.lid_left, self.formation.lid_right))
-        terms["pointing"] = self._weights.pointing * self.pointing(truth.landmarks, seen, truth.confidence)
+        pointing, misses = self.pointing(truth.landmarks, seen, truth.confidence)
+        terms["pointing"] = self._weights.pointing * pointing
         terms["recombined"] = self._weights.recombined * self.recombination(
-            self.formation, self.regressor, truth, self.rounding
+            self.formation, self.regressor, truth, misses, self.rounding
         )
         if frames is not None:
             terms |= self._judge_frames(self.regressor.split(raw[count:]), frames)
         return terms | self.formation_losses.regularise(self.formation)
+
+    @staticmethod
+    def _has_bf16(device: torch.device) -> bool:
+        """Say whether bfloat16 saves time there: a processor without it takes ten times as long as with float32."""
+        return torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
 
     def _judge_frames(self, said: Regressed, frames: Frames) -> dict[str, Tensor]:
         losses = self.formation_losses

@@ -6,8 +6,6 @@ shows it many times as many faces as the convolutions see.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -15,7 +13,7 @@ from torch import Tensor, nn
 from capture.binding import LandmarkBinding
 from capture.formation import FaceFormation, posed, project
 from capture.formation_losses import LossWeights
-from capture.train_tracker.pointing import EYE_POINTS, FACE_POINTS, IRISES
+from capture.train_tracker.pointing import Misses
 from capture.train_tracker.supervision import (
     BLINKS,
     FREE,
@@ -28,19 +26,21 @@ from capture.train_tracker.supervision import (
     rotation_angle,
     sight_angle,
 )
+from models.eye_windows import EYE_POINTS, EyeWindows
 from models.face import FaceModel
+from models.mesh_trunk import LANDMARKS
 from models.regressor import FaceRegressor, place, translation
 
-COPIES = 4
+COPIES = 3
 """Faces dealt for each one of the batch."""
 TURN_RAD = 0.1
 """Standard deviation of what is added to a pose, about each axis."""
 SHIFT = 0.03
 """The same for each number of `place`."""
-NOISE_PX = (0.2, 3.0)
-"""Least and greatest standard deviation of the landmarks' errors, the same for all of a face."""
-UNSEEN_PX = 4.0
-"""Error of the irises behind shut lids, where they can only be guessed."""
+MISSED = (0.2, 1.2)
+"""Least and greatest share of a pass's errors that is added to a dealt face's landmarks."""
+FARTHEST_PX = 12.0
+"""Errors of landmarks are dealt no larger than this: what lies behind a hand is no lesson."""
 
 
 class Recombination(nn.Module):
@@ -49,29 +49,26 @@ class Recombination(nn.Module):
     def __init__(self, model: FaceModel, binding: LandmarkBinding, weights: LossWeights) -> None:
         super().__init__()
         self.weights = weights
-        chosen = [*FACE_POINTS, *EYE_POINTS]
-        corners = binding.corners(model)[chosen].astype(np.int64)
-        self.register_buffer("corners", torch.from_numpy(corners), persistent=False)
-        self.register_buffer("barycentric", torch.from_numpy(binding.barycentric[chosen]), persistent=False)
-        eye = torch.zeros(len(chosen), dtype=torch.long)  # 0: on no eyeball, 1: the left one, 2: the right one
-        for index, landmark in enumerate(EYE_POINTS):
-            if landmark in IRISES:
-                eye[len(FACE_POINTS) + index] = 2 if landmark < 473 else 1
-        self.register_buffer("eye", eye, persistent=False)
+        self.register_buffer("corners", torch.from_numpy(binding.corners(model).astype(np.int64)), persistent=False)
+        self.register_buffer("barycentric", torch.from_numpy(binding.barycentric), persistent=False)
+        self.register_buffer("eye_points", torch.tensor(EYE_POINTS), persistent=False)
 
     corners: Tensor
     barycentric: Tensor
-    eye: Tensor
+    eye_points: Tensor
 
     def forward(
-        self, formation: FaceFormation, regressor: FaceRegressor, truth: Truth, rounding: float = 1.0
+        self, formation: FaceFormation, regressor: FaceRegressor, truth: Truth, misses: Misses, rounding: float = 1.0
     ) -> Tensor:
-        """Give the solver's loss on the batch's faces dealt anew, a scalar; `rounding` as in `Supervision`."""
+        """Give the solver's loss on the batch's faces dealt anew, a scalar; `rounding` as in `Supervision`.
+
+        `misses` are what the pass over the batch got wrong: the errors that the solver will have to live with.
+        """
         faces = torch.nonzero(truth.confidence > 0.5).flatten()
         if not len(faces):
             return truth.identity.new_zeros(())
         w, size = self.weights, truth.crop.shape[-1]
-        shape, mimic, pose = (faces[torch.randint(len(faces), (COPIES * len(faces),))] for _ in range(3))
+        shape, mimic, pose, wrong = (faces[torch.randint(len(faces), (COPIES * len(faces),))] for _ in range(4))
         expression, gaze, focal = truth.expression[mimic], truth.gaze[mimic], truth.focal_px[pose]
         with torch.no_grad():
             rotation = _turns(len(pose), TURN_RAD, truth.rotation) @ truth.rotation[pose]
@@ -80,12 +77,13 @@ class Recombination(nn.Module):
             moved = formation.deform(truth.vertices[shape], expression, gaze)
             points = (moved[:, self.corners] * self.barycentric[..., None]).sum(2)
             pixels = project(posed(points, rotation, translation(where, rotation, focal, size)), focal, size)
-            shut = torch.cat([torch.zeros_like(expression[:, :1]), expression[:, BLINKS]], 1)[:, self.eye]
-            low, high = (math.log(bound) for bound in NOISE_PX)
-            noise = torch.exp(low + (high - low) * torch.rand_like(where[:, :1])) + UNSEEN_PX * shut
-            pixels = pixels + noise[..., None] * torch.randn_like(pixels)
-        face_px, eyes_px = pixels[:, : len(FACE_POINTS)], pixels[:, len(FACE_POINTS) :]
-        said = regressor.split(regressor.from_points(face_px, eyes_px))
+            low, high = MISSED
+            share = (low + (high - low) * torch.rand_like(where[:, :1]))[..., None]
+            mesh = pixels[:, :LANDMARKS] + share * misses.mesh_px[wrong].clamp(-FARTHEST_PX, FARTHEST_PX)
+            windows = EyeWindows.around(mesh, regressor.config.eye_window[1])
+            eyes = windows.from_crop(pixels[:, self.eye_points])
+            eyes = eyes + share[..., None] * misses.eyes_px[wrong].clamp(-FARTHEST_PX, FARTHEST_PX)
+        said = regressor.split(regressor.from_points(mesh, eyes))
         weight_error = (said.expression - expression).abs()
         sight = huber(sight_angle(said.gaze, gaze), rounding * ROUND_RAD) * (1.0 - expression[:, BLINKS])
         return (

@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from capture.formation_losses import LossWeights
 from capture.train_tracker.first_levels import first_levels
+from capture.train_tracker.mesh_weights import load_mesh_weights
 from capture.train_tracker.objective import Frames, TrackerObjective
 from capture.train_tracker.processes import Processes
 from capture.train_tracker.reservoir import Reservoir
@@ -39,6 +40,8 @@ class TrackerTrainingConfig:
     """Synthetic faces in a step of one process."""
     learning_rate: float = 2e-3
     """Peak step of Adam for the regressor, reached after the first 3 % and falling as a cosine to 1 % of itself."""
+    trunk_rate: float = 5e-4
+    """The same for the trunk, which begins with what MediaPipe's face mesh knows of real faces."""
     levels_rate: float = 2e-3
     """The same for the levels' bases, in mm and hundredths of albedo."""
     decay: float = 1e-4
@@ -47,7 +50,7 @@ class TrackerTrainingConfig:
     """Share of the old weights that the running average keeps in a step."""
     clip: float = 10.0
     """Longest gradient of a step."""
-    reservoir: int = 12288
+    reservoir: int = 20480
     """Synthetic faces kept to be drawn again."""
     first_faces: int = 768
     """Synthetic faces from which the levels begin."""
@@ -60,6 +63,8 @@ class TrackerTrainingConfig:
     last_rounding: float = 0.15
     """Scale, at the end, of the errors below which squares are compared: from the mean of what cannot be told, which
     has a slope everywhere, to its median, which errs least."""
+    is_trunk_known: bool = True
+    """Whether the trunk begins with the weights in MediaPipe's package, its first layers held, or from nothing."""
     seed: int = 2018
     """Seed of weights and order."""
     weights: LossWeights = field(default_factory=LossWeights)
@@ -97,16 +102,24 @@ class TrackerTrainer:
         sizes = LevelsConfig(geometry=regressor.geometry_levels, reflectance=regressor.reflectance_levels)
         levels, usual_px = (FaceLevels.empty(model, sizes), None) if state else self._begin(sizes)
         self.objective = TrackerObjective(model, regressor, levels, config.weights)
+        network = self.objective.regressor
         if usual_px is not None:
-            self.objective.pointing.settle(torch.from_numpy(usual_px))
+            network.settle(torch.from_numpy(usual_px))
+            if config.is_trunk_known:
+                load_mesh_weights(network.trunk)
+        # Edges and spots look alike on all faces: what sees them stays as it came, and costs no way back.
+        for module in (network.trunk.enter, network.trunk.fine, network.trunk.stages[0]):
+            module.requires_grad_(not config.is_trunk_known)
         self.objective.to(processes.device)
         self.average = FaceRegressor(regressor).to(processes.device)
         self.average.load_state_dict(self.objective.regressor.state_dict())
         self.average.requires_grad_(False).eval()
-        network = list(self.objective.regressor.parameters())
+        trunk = [parameter for parameter in network.trunk.parameters() if parameter.requires_grad]
+        rest = [parameter for name, parameter in network.named_parameters() if not name.startswith("trunk.")]
         levels_bases = list(self.objective.formation.parameters())
         groups: list[dict[str, Any]] = [
-            {"params": network, "rate": config.learning_rate, "weight_decay": config.decay},
+            {"params": trunk, "rate": config.trunk_rate, "weight_decay": 0.0},
+            {"params": rest, "rate": config.learning_rate, "weight_decay": config.decay},
             {"params": levels_bases, "rate": config.levels_rate, "weight_decay": 0.0},
         ]
         self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)

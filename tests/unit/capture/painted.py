@@ -15,7 +15,7 @@ from models.illumination import linear_to_srgb, shade, vertex_normals
 from models.params import FaceParams
 from models.rasterize import Rasterizer
 
-SIZE, FOCAL_PX = 128, 320.0
+SIZE, FOCAL_PX = 192, 480.0
 
 
 class Painter:

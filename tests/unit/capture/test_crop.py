@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from capture.crop import Crop, Image, Matrix, turned_light
+from capture.crop import CROP_PX, Crop, Image, Matrix, turned_light
 from models.camera import Camera, rotation_matrix
 from models.face import FaceModel
 from models.framing import ANCHOR_M, HEAD_M
@@ -56,8 +56,8 @@ def test_an_exact_crop_has_the_head_in_its_middle_upright_and_of_one_size(seed: 
     crop = Crop.around(head, CAMERA)
     seen = crop.to_crop(head)
     anchor = seen.translation + rotation_matrix(seen.rotation) @ np.array(ANCHOR_M, np.float32)
-    assert crop.camera.project(anchor) == pytest.approx([64.0, 64.0], abs=1e-2)
-    assert crop.camera.focal_px * HEAD_M / -anchor[2] == pytest.approx(128.0, rel=1e-4)
+    assert crop.camera.project(anchor) == pytest.approx([CROP_PX / 2, CROP_PX / 2], abs=1e-2)
+    assert crop.camera.focal_px * HEAD_M / -anchor[2] == pytest.approx(CROP_PX, rel=1e-4)
     assert rotation_matrix(seen.rotation)[0, 1] == pytest.approx(0.0, abs=1e-4)
 
 
@@ -67,7 +67,7 @@ def test_the_ray_through_the_middle_is_the_axis_of_the_crop() -> None:
     assert crop.turn @ ray / np.linalg.norm(ray) == pytest.approx([0, 0, -1])
     assert crop.turn @ crop.turn.T == pytest.approx(np.eye(3), abs=1e-12)
     # Roll is to the image's right: the top of the crop lies right of its middle.
-    middle, top = through(crop.homography, np.array([[64.0, 64.0], [64.0, 0.0]]))
+    middle, top = through(crop.homography, np.array([[CROP_PX / 2, CROP_PX / 2], [CROP_PX / 2, 0.0]]))
     assert middle == pytest.approx([500.0, 100.0])
     assert top[0] > 510
     assert top[1] < 40
@@ -121,12 +121,12 @@ def test_cuts_what_a_plain_resampling_cuts(size: float, shares: int) -> None:
 
 def test_beyond_the_frame_is_black() -> None:
     image = np.full((480, 640, 3), 200, np.uint8)
-    out = np.full((128, 128, 3), 7, np.uint8)
-    crop = Crop(CAMERA, (0.0, 240.0), 128.0, 0.0)
+    out = np.full((CROP_PX, CROP_PX, 3), 7, np.uint8)
+    crop = Crop(CAMERA, (0.0, 240.0), float(CROP_PX), 0.0)
     crop.cut(image, out)
-    assert out[:, :60].max() == 0
-    assert out[:, 68:].min() >= 199
-    Crop(CAMERA, (-900.0, 240.0), 128.0, 0.0).cut(image, out)
+    assert out[:, : CROP_PX // 2 - 4].max() == 0
+    assert out[:, CROP_PX // 2 + 4 :].min() >= 199
+    Crop(CAMERA, (-900.0, 240.0), float(CROP_PX), 0.0).cut(image, out)
     assert out.max() == 0
 
 
@@ -139,6 +139,6 @@ def test_refuses_nonsense() -> None:
         Crop.around(FaceParams.neutral(distance_m=-1.0), CAMERA)
     crop = Crop(CAMERA, (320.0, 240.0), 99.0, 0.0)
     with pytest.raises(ValueError, match="image"):
-        crop.cut(np.zeros((9, 9), np.uint8), np.zeros((128, 128, 3), np.uint8))
+        crop.cut(np.zeros((9, 9), np.uint8), np.zeros((CROP_PX, CROP_PX, 3), np.uint8))
     with pytest.raises(ValueError, match="out"):
         crop.cut(np.zeros((9, 9, 3), np.uint8), np.zeros((64, 64, 3), np.uint8))

@@ -85,8 +85,8 @@ class Seer:
         above = np.argwhere(green).mean(0)[::-1] + 0.5
         tilt = np.arctan2(above[0] - center[0], center[1] - above[1])
         values[FIELDS["rotation"]] = [np.cos(tilt), -np.sin(tilt), 0, np.sin(tilt), np.cos(tilt), 0]
-        radius = np.sqrt(red.sum() / np.pi)
-        values[FIELDS["place"]] = [(center[0] - 64) / 64, (64 - center[1]) / 64, np.log(radius / (128 / 6))]
+        radius, half = np.sqrt(red.sum() / np.pi), len(crop) / 2
+        values[FIELDS["place"]] = [center[0] / half - 1, 1 - center[1] / half, np.log(radius / (half / 3))]
         values[FIELDS["confidence"]] = 4.0
         values[FIELDS["expression"]] = self.expression
         values[FIELDS["identity"]] = self.identity

@@ -11,7 +11,7 @@ from capture.tracker import Tracker
 from models import regressor
 from models.regressor import FaceRegressor, RegressorConfig
 
-SMALL = RegressorConfig(widths=(4, 4, 8, 8, 8), eye_widths=(4, 4, 8), summary_channels=(4, 4), code=(16, 8))
+SMALL = RegressorConfig(size=64, widths=(4, 4, 8, 8), narrow=4, summary_channels=(4, 4), code=(16, 8))
 
 
 @pytest.fixture(autouse=True)

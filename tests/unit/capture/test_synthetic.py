@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from capture.crop import Crop
+from capture.crop import CROP_PX, Crop
 from capture.synthetic import SyntheticConfig, SyntheticFaces, collate, stream
 from capture.synthetic.assets import Assets
 from capture.synthetic.light import Light, random_light
@@ -99,10 +99,10 @@ def test_crops_without_errors_are_those_of_the_live_tracker(model: FaceModel) ->
     rng = np.random.default_rng(4)
     for _ in range(4):
         face = faces.sample(rng)
-        camera = Camera(width=128, height=128, focal_px=face.focal_px, center_px=(64.0, 64.0))
+        camera = Camera(width=CROP_PX, height=CROP_PX, focal_px=face.focal_px, center_px=(CROP_PX / 2, CROP_PX / 2))
         crop = Crop.around(face.params, camera)
-        assert crop.center_px == pytest.approx((64.0, 64.0), abs=1e-2)
-        assert crop.size_px == pytest.approx(128.0, rel=1e-3)
+        assert crop.center_px == pytest.approx((CROP_PX / 2, CROP_PX / 2), abs=1e-2)
+        assert crop.size_px == pytest.approx(CROP_PX, rel=1e-3)
         assert crop.angle_rad == pytest.approx(0.0, abs=1e-3)
 
 

@@ -22,16 +22,20 @@ from capture.formation_losses import LossWeights
 from capture.train_tracker import command
 from capture.train_tracker.first_levels import first_levels
 from capture.train_tracker.judge import align, judge
+from capture.train_tracker.mesh_weights import NARROW, WIDTHS, load_mesh_weights, mesh_model_path
 from capture.train_tracker.pictures import COLUMNS
-from capture.train_tracker.pointing import EYE_POINTS, FACE_POINTS, PX_SAY, Pointing
+from capture.train_tracker.pointing import PX_SAY, Misses, Pointing
 from capture.train_tracker.recombination import Recombination
 from capture.train_tracker.reservoir import Reservoir
+from capture.train_tracker.shelf import FACES, shelved
 from capture.train_tracker.supervision import NAMES, Supervision, Truth, rotation_angle, sight_angle
 from capture.train_tracker.trainer import TrackerTrainingConfig
 from capture.train_tracker.video_faces import in_crop
 from models.camera import Camera, rotation_matrix
+from models.eye_windows import EYE_POINTS, EyeWindows
 from models.face import FaceModel
 from models.levels import FaceLevels, LevelsConfig
+from models.mesh_trunk import MeshTrunk
 from models.regressor import FaceRegressor, Regressed, place
 from tests.unit.capture.painted import SIZE, Painter
 
@@ -80,44 +84,87 @@ def test_crops_without_a_face_count_for_the_confidence_alone(model: FaceModel, p
         torch.testing.assert_close(alone[name], beside[name], rtol=1e-3, atol=1e-3)
 
 
-def test_pointing_is_at_rest_where_landmarks_are_found(model: FaceModel, painted: Arrays) -> None:
+def test_pointing_is_at_rest_where_landmarks_are_found(painted: Arrays) -> None:
     truth = Truth.from_arrays(painted, CPU)
     regressor = FaceRegressor()
     pointing = Pointing(regressor)
-    faces = truth.confidence > 0.5
-    pointing.settle(truth.landmarks[faces].mean(0))
+    regressor.settle(truth.landmarks[truth.confidence > 0.5].mean(0))
     seen = torch.ones(len(truth.crop), 2)
 
-    def off(shift_px: float) -> float:
+    def off(mesh_px: float, eyes_px: float) -> tuple[float, Misses]:
         regressor(truth.crop)
-        for name, chosen in (("face", FACE_POINTS), ("eyes", EYE_POINTS)):
-            head = regressor.face_points if name == "face" else regressor.eye_points
-            pointing._seen[name] = head.deviations(truth.landmarks[:, list(chosen)] + shift_px)
-        return float(pointing(truth.landmarks, seen, truth.confidence).detach())
+        pointing._mesh = truth.landmarks[:, :468] + mesh_px
+        windows = EyeWindows.around(pointing._mesh, regressor.config.eye_window[1])
+        points = windows.from_crop(truth.landmarks[:, torch.tensor(EYE_POINTS)]) + eyes_px
+        pointing._eyes = regressor.eye_points.deviations(points.flatten(0, 1))
+        cost, misses = pointing(truth.landmarks, seen, truth.confidence)
+        return float(cost.detach()), misses
 
-    # A pixel too far right and down, on both heads, costs what `PX_SAY` says of the square root of two.
-    assert off(5.0) - off(4.0) == pytest.approx(2 * PX_SAY * 2**0.5, rel=1e-3)
-    assert off(0.0) < off(1.0)
+    at_rest, misses = off(0.0, 0.0)
+    assert float(misses.mesh_px.abs().max()) == 0.0
+    assert float(misses.eyes_px.abs().max()) < 1e-3
+    # A pixel more, right and down, costs the square root of two; in the windows that times `PX_SAY`.
+    assert off(0.0, 5.0)[0] - off(0.0, 4.0)[0] == pytest.approx(PX_SAY * 2**0.5, rel=1e-3)
+    assert off(0.0, 1.0)[0] > at_rest
+    missed = off(5.0, 0.0)
+    torch.testing.assert_close(missed[1].mesh_px, torch.full_like(missed[1].mesh_px, 5.0), atol=1e-3, rtol=0)
+    assert missed[0] > at_rest + 5.0
 
 
 def test_the_solver_learns_from_faces_dealt_anew(model: FaceModel, painted: Arrays) -> None:
     torch.manual_seed(0)
     truth, regressor = Truth.from_arrays(painted, CPU), FaceRegressor()
-    Pointing(regressor).settle(truth.landmarks[truth.confidence > 0.5].mean(0))
+    regressor.settle(truth.landmarks[truth.confidence > 0.5].mean(0))
     recombination = Recombination(model, LandmarkBinding.load(), LossWeights())
     formation = FaceFormation(model)
+    points = len(EYE_POINTS[0])
+    misses = Misses(torch.randn(len(truth.crop), 468, 2), torch.randn(len(truth.crop), 2, points, 2))
     solver = [*regressor.solve.parameters(), *regressor.solved.parameters()]
     optimizer = torch.optim.Adam(solver, lr=2e-3)
     costs = []
     for _ in range(40):
-        cost = recombination(formation, regressor, truth)
+        cost = recombination(formation, regressor, truth, misses)
         optimizer.zero_grad()
         cost.backward()
         optimizer.step()
         costs.append(float(cost.detach()))
     assert sum(costs[-5:]) < 0.8 * sum(costs[:5])
     nobody = dataclasses.replace(truth, confidence=torch.zeros_like(truth.confidence))
-    assert float(recombination(formation, regressor, nobody)) == 0.0
+    assert float(recombination(formation, regressor, nobody, misses)) == 0.0
+
+
+def test_faces_on_the_shelf_come_first_and_new_ones_are_put_there(painted: Arrays, tmp_path: Path) -> None:
+    def made(count: int) -> Iterator[Arrays]:
+        for _ in range(count):
+            yield painted
+
+    total = -(-FACES // len(painted["confidence"]))
+    first = list(shelved(tmp_path, made(total), NAMES))
+    assert len(first) == total
+    assert len(list(tmp_path.glob("*.npz"))) == 1
+    (tmp_path / "0-broken.npz").write_bytes(b"half a file")
+    again = list(shelved(tmp_path, made(1), NAMES))
+    kept = {name: np.concatenate([batch[name] for batch in again[:-1]]) for name in NAMES}
+    expected = {name: np.concatenate([batch[name] for batch in first]) for name in NAMES}
+    for name in ("crop", "visible", "landmarks"):
+        np.testing.assert_array_equal(kept[name], expected[name])
+    np.testing.assert_allclose(kept["expression"], expected["expression"], atol=1e-3)
+    assert again[-1]["crop"] is painted["crop"]
+
+
+def test_the_trunk_begins_as_the_mesh_of_mediapipe() -> None:
+    openvino = pytest.importorskip("openvino")
+    trunk = MeshTrunk(SIZE, WIDTHS, NARROW)
+    load_mesh_weights(trunk)
+    crop = torch.rand(1, 3, SIZE, SIZE)
+    compiled = openvino.Core().compile_model(openvino.Core().read_model(mesh_model_path()), "CPU")
+    mesh, presence = compiled(crop.permute(0, 2, 3, 1).numpy()).values()
+    with torch.no_grad():
+        _, ours, logit = trunk(crop)
+    np.testing.assert_allclose(ours[0], mesh.reshape(468, 3), atol=1e-2)
+    np.testing.assert_allclose(logit.flatten(), presence.flatten(), atol=1e-3)
+    with pytest.raises(ValueError, match="expected a layer of"):
+        load_mesh_weights(MeshTrunk(SIZE, (8, 16, 32, 64), 16))
 
 
 def test_angles_are_those_of_the_rotations() -> None:

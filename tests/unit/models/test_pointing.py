@@ -10,7 +10,7 @@ BASE = torch.tensor([[20.0, 30.0], [44.0, 12.0]])
 
 @pytest.fixture
 def head() -> PointHead:
-    head = PointHead(4, 2, (16, 18), 4.0, top_px=-8.0)
+    head = PointHead(4, 2, (16, 18), 4.0, (0.0, -8.0))
     head.settle(BASE)
     return head
 

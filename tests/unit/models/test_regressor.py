@@ -9,12 +9,14 @@ import torch
 from torch import nn
 
 from models.camera import rotation_matrix
+from models.eye_windows import CORNERS, EYE_POINTS
 from models.framing import ANCHOR_M, HEAD_M, place_in_crop, translation_in_crop
+from models.params import EXPRESSION_INDEX
 from models.regressor import FaceRegressor, RegressorConfig, place, rotation_from_six, translation
 
 SMALL = RegressorConfig(
-    widths=(4, 4, 8, 8, 8), eye_widths=(4, 4, 8), summary_channels=(4, 4), code=(16, 8), geometry_levels=(3, 5),
-    reflectance_levels=(2, 4),
+    size=128, widths=(4, 4, 8, 8), narrow=4, eye_window=(16, 24), eye_widths=(4, 4, 8), summary_channels=(4, 4),
+    code=(16, 8), solver=(16, 16), geometry_levels=(3, 5), reflectance_levels=(2, 4),
 )  # fmt: skip
 
 
@@ -106,12 +108,47 @@ def test_expression_is_bounded_and_can_come_back_from_beyond_a_bound() -> None:
 def test_eyes_and_the_rest_both_reach_the_gaze() -> None:
     torch.manual_seed(0)
     regressor = FaceRegressor(SMALL).eval()
+    settle_on_a_face(regressor)
     crop = torch.rand(1, 3, 128, 128, requires_grad=True)
     regressor.split(regressor(crop)).gaze.sum().backward()  # type: ignore[no-untyped-call]
     assert crop.grad is not None
-    by_row = crop.grad.abs().sum((0, 1, 3))
-    assert by_row[24:60].mean() > 0
-    assert by_row[70:120].mean() > 0
+    changed = crop.grad.abs().sum((0, 1))
+    windows = changed[40:60, 30:100]
+    assert windows.mean() > 3 * changed[80:].mean() > 0
+
+
+def settle_on_a_face(regressor: FaceRegressor) -> torch.Tensor:
+    """Let a fresh network find the landmarks of one face, whatever it sees; give them, `[478, 2]` pixels."""
+    landmarks = torch.full((478, 2), 64.0)
+    for eye, middle in enumerate(((88.0, 50.0), (40.0, 50.0))):
+        out = 10.0 if eye == 0 else -10.0
+        landmarks[list(EYE_POINTS[eye])] = torch.tensor(middle)
+        landmarks[CORNERS[eye][0], 0] += out
+        landmarks[CORNERS[eye][1], 0] -= out
+    last = regressor.trunk.mesh[-1]
+    assert isinstance(last, nn.Conv2d)
+    assert last.bias is not None
+    with torch.no_grad():
+        last.weight.mul_(1e-3)
+        last.bias.copy_(torch.cat([landmarks[:468], torch.zeros(468, 1)], 1).flatten())
+    regressor.settle(landmarks)
+    return landmarks
+
+
+def test_a_mirrored_face_looks_to_the_other_side() -> None:
+    torch.manual_seed(0)
+    regressor = FaceRegressor(SMALL).eval()
+    settle_on_a_face(regressor)
+    with torch.no_grad():
+        for layer in (regressor.out, regressor.solved):  # what is read of each eye by itself alone
+            layer.weight.zero_()
+        crop = torch.rand(1, 3, 128, 128)
+        seen, mirrored = (regressor.split(regressor(view)) for view in (crop, crop.flip(3)))
+    swapped = mirrored.gaze.flip(1) * torch.tensor([-1.0, 1.0])
+    assert float((seen.gaze - seen.gaze.flip(1)).abs().max()) > 1e-3
+    torch.testing.assert_close(seen.gaze, swapped, atol=1e-5, rtol=1e-3)
+    blinks = [EXPRESSION_INDEX["eyeBlinkLeft"], EXPRESSION_INDEX["eyeBlinkRight"]]
+    torch.testing.assert_close(seen.expression[:, blinks], mirrored.expression[:, blinks].flip(1), atol=1e-5, rtol=1e-3)
 
 
 def test_learns_a_rotation_from_pixels() -> None:

@@ -36,7 +36,7 @@ def test_the_regressor_is_timed_or_refused_with_its_reason(tmp_path: Path, monke
     assert "no weights" in found["regressor"].text
     assert not found["regressor"].is_required
     assert found["tracker auto"].text == "landmarks: the regressor has no weights here"
-    config = RegressorConfig(widths=(4, 4, 8, 8, 8), eye_widths=(4, 4, 8), summary_channels=(4, 4), code=(16, 8))
+    config = RegressorConfig(size=64, widths=(4, 4, 8, 8), narrow=4, summary_channels=(4, 4), code=(16, 8))
     FaceRegressor(config).save(regressor.DEFAULT_PATH)
     found = examined()
     assert found["regressor"].is_ok
