@@ -55,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--minutes", type=float, default=defaults.minutes, help="time budget (default %(default)s)")
     add("--steps", type=int, default=0, help="budget in steps instead of time")
     add("--video", type=Path, nargs="+", default=[], metavar="PATH", help="unlabelled videos to learn from")
+    add("--begin", type=Path, metavar="DIR", help="begin with the two weights files there, not with MediaPipe's mesh")
     add("--shelf", type=Path, metavar="DIR", help="keep synthetic faces here, for this run and later ones")
     add("--batch", type=int, default=defaults.batch, help="synthetic faces in a step (default %(default)s)")
     add("--learning-rate", type=float, default=defaults.learning_rate, help="peak (default %(default)s)")
@@ -110,7 +111,7 @@ def train_tracker(config: TrackerTrainingConfig, args: argparse.Namespace, proce
         made = shelved(args.shelf, made, NAMES)
     faces = Reservoir(made, config.reservoir, NAMES)
     try:
-        trainer = TrackerTrainer(config, regressor, model, faces, videos, args.work, processes)
+        trainer = TrackerTrainer(config, regressor, model, faces, videos, args.work, processes, args.begin)
         report = _train(trainer, faces, test, videos, args.picture_every)
     finally:
         faces.close()

@@ -90,8 +90,12 @@ class TrackerTrainer:
         videos: VideoFaces | None,
         folder: Path,
         processes: Processes,
+        begin: Path | None = None,
     ) -> None:
-        """Make the networks, or go on from the checkpoint in `folder`."""
+        """Make the networks, or go on from the checkpoint in `folder`, or else with the weights in `begin`.
+
+        Raises `ValueError` for weights of another network, `FileNotFoundError` where there are none.
+        """
         torch.manual_seed(config.seed)
         self.config, self.model, self.folder, self.processes = config, model, folder, processes
         self._faces, self._videos = faces, videos
@@ -100,10 +104,19 @@ class TrackerTrainer:
         self.losses: dict[str, float] = {}
         state = read_checkpoint(folder, processes.device)
         sizes = LevelsConfig(geometry=regressor.geometry_levels, reflectance=regressor.reflectance_levels)
-        levels, usual_px = (FaceLevels.empty(model, sizes), None) if state else self._begin(sizes)
+        levels, usual_px = FaceLevels.empty(model, sizes), None
+        known = FaceRegressor.load(begin / REGRESSOR) if begin is not None and state is None else None
+        if begin is not None and known is not None:
+            levels = FaceLevels.load(begin / LEVELS)
+        elif state is None:
+            levels, usual_px = self._begin(sizes)
         self.objective = TrackerObjective(model, regressor, levels, config.weights)
         network = self.objective.regressor
-        if usual_px is not None:
+        if known is not None:
+            if known.config != regressor:
+                raise ValueError(f"{begin}: the regressor there has other sizes: {known.config}")
+            network.load_state_dict(known.state_dict())
+        elif usual_px is not None:
             network.settle(torch.from_numpy(usual_px))
             if config.is_trunk_known:
                 load_mesh_weights(network.trunk)
@@ -212,9 +225,10 @@ class TrackerTrainer:
     def export(self, folder: Path) -> None:
         """Write `regressor.safetensors` (the running average) and `face_levels.safetensors`."""
         folder.mkdir(parents=True, exist_ok=True)
-        self.average.save(folder / "regressor.safetensors", steps=str(self.step))
-        self.objective.formation.levels().save(folder / "face_levels.safetensors")
+        self.average.save(folder / REGRESSOR, steps=str(self.step))
+        self.objective.formation.levels().save(folder / LEVELS)
 
 
+REGRESSOR, LEVELS = "regressor.safetensors", "face_levels.safetensors"
 SELF_SUPERVISED = frozenset({"photometric", "landmarks", "prior", "stabilization", "sparsity", "constancy"})
 """Terms that come from video frames."""

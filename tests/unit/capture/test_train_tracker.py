@@ -301,6 +301,13 @@ def test_a_run_learns_resumes_and_exports(
     errors = judge(regressor, FaceFormation(model, levels), {name: painted[name][:32] for name in NAMES})
     assert errors["rotation_deg"] == pytest.approx(second["test"]["rotation_deg"], abs=0.2)
     assert set(errors) == set(second["test"])
+    onwards = tmp_path / "onwards"
+    begin = ("--begin", str(tmp_path / "weights"), "--steps", "1", "--learning-rate", "0.000001")
+    assert command.run(arguments(onwards, *begin)) == 0
+    third = json.loads(capsys.readouterr().out)
+    assert third["test"]["rotation_deg"] == pytest.approx(second["test"]["rotation_deg"], abs=0.5)
+    assert command.run(arguments(tmp_path / "nothing", "--begin", str(tmp_path), "--steps", "1")) == 1
+    assert "no weights" in capsys.readouterr().err
 
 
 def test_an_interrupted_run_can_go_on(
