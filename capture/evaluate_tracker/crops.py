@@ -85,7 +85,7 @@ def measure_crops(
         off.append((said.expression - truth.expression).abs()[is_face])
     values = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
     means = {
-        name: {figure: float(errors[chosen].mean()) for figure, errors in values.items()}
+        name: {figure: float(errors[chosen].nanmean()) for figure, errors in values.items()}
         for name, chosen in zip(GROUPS, torch.cat(groups, 1), strict=True)
         if chosen.any()
     }
