@@ -32,6 +32,8 @@ class Observer:
     tracker_name = "landmarks"
     tracker_reason = "enrolment measures by landmarks"
     resolution = SIDE
+    may_improve = False
+    """Whether to open it anew could bring a better engine back: it has none."""
 
     def __init__(self) -> None:
         self._tracker: FaceTracker | None = None
