@@ -25,6 +25,8 @@ SURFACE_EXTRA = 4
 SLOPE = 0.1
 """Negative slope of the leaky rectifiers."""
 DESIGNS = ("lean", "full")
+FULL_SIZES: dict[str, Any] = {"stem_channels": 24, "widths": (32, 64, 96, 128, 128)}
+"""What the full design is trained with: every new target can begin with a network of these sizes."""
 FIRST_DESIGN: dict[str, Any] = {"design": "full", "magnification": 1, "fine_channels": 1}
 """What a config means that was written before there was a choice."""
 
@@ -72,11 +74,17 @@ class GeneratorConfig:
             raise ValueError(f"dropped: unknown conditioning images {sorted(unknown)}")
 
     @classmethod
-    def of_size(cls, resolution: int, **changes: Any) -> Self:  # noqa: ANN401 - fields of several types
-        """Give what suits a `resolution`: from 512 on, the network of half of it and what is finer."""
-        if resolution >= 512:
+    def of_size(cls, resolution: int, *, design: str = "", **changes: Any) -> Self:  # noqa: ANN401 - fields of several types
+        """Give what suits a `resolution`, in `design` or, where that is empty, the one whose quality was shown.
+
+        Below 512 that is the full design. From 512 on it is the lean one, as for half of it and what is finer.
+        """
+        design = design or ("full" if resolution < 512 else "lean")
+        if design == "full":
+            changes = {**FULL_SIZES, **changes}
+        elif resolution >= 512:
             changes = {"magnification": 2, "texture_size": (384, 576), **changes}
-        return cls(resolution=resolution, **changes)
+        return cls(resolution=resolution, design=design, **changes)
 
     @property
     def trunk_size(self) -> int:

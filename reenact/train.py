@@ -19,7 +19,7 @@ from torch import Tensor
 from capture.progress import Progress
 from capture.train_tracker.processes import Processes
 from models.face import FaceModel
-from models.generator import GeneratorConfig
+from models.generator import DESIGNS, GeneratorConfig
 from models.memory import keep_memory
 from models.params import FaceParams
 from models.perceptual import PerceptualWeightsError
@@ -56,6 +56,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resolution", type=int, default=256, help="pixels, a multiple of 128 (default 256)")
     parser.add_argument("--window", type=int, default=11, help="conditioning frames seen at once (default 11)")
     parser.add_argument(
+        "--design", default="auto", choices=("auto", *DESIGNS),
+        help="of the network: full, or lean at about half the time a frame; auto takes lean from 512 on (default auto)",
+    )  # fmt: skip
+    parser.add_argument(
         "--base", default="milo", metavar="ACTOR", help="target whose network is the start (default milo), or none"
     )
     parser.add_argument(
@@ -75,7 +79,8 @@ def run(args: argparse.Namespace) -> int:
     """Train and package; 0 when the package is written, 1 with a sentence on stderr otherwise."""
     try:
         config = TrainingConfig(minutes=args.minutes, steps=args.steps)
-        generator = GeneratorConfig.of_size(args.resolution, window=args.window)
+        design = "" if args.design == "auto" else args.design
+        generator = GeneratorConfig.of_size(args.resolution, design=design, window=args.window)
         if args.output.suffix != ".actor":
             raise ValueError(f"{args.output}: the package's name must end in .actor")
         device = choose_device(args.device)
