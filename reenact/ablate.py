@@ -12,6 +12,7 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from reenact.recorded_video import HELD_OUT_SHARE
 from reenact.train import prepare, read_base, read_recording, train
 from reenact.trainer import TrainingConfig
 
-VARIANTS: dict[str, dict[str, int | tuple[str, ...]]] = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "whole": {},
     "window 1": {"window": 1},
     "window 3": {"window": 3},
