@@ -65,7 +65,8 @@ async function start() {
     hear("bye", () => session === made && end(new Failure("session_idle")));
     hear("recording", showRecording);
     signal.throwIfAborted();
-    await made.connect(track, find("actor").value, `edit-${Date.now().toString(36)}`, signal);
+    const client = `edit-${Date.now().toString(36)}`;
+    await made.connect(track, { actor: find("actor").value, client, codec: "auto" }, signal);
   } catch (error) {
     if (!signal.aborted) end(Failure.of(error));
   }
