@@ -40,7 +40,7 @@ class GeneratorConfig:
     window: int = 11
     """Conditioning frames seen at once, the current one last."""
     design: str = "lean"
-    """lean, or full: the first design, at four times the cost."""
+    """lean, or full: the first design, at about twice the time a frame."""
     magnification: int = 1
     """1, or 2: the lean design computes as for half the resolution, and adds what is finer to the result."""
     stem_channels: int = 16
