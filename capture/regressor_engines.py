@@ -26,10 +26,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from capture import quantization
-from capture.quantization import Ranges, load_ranges, quantized, weights_hash
+from capture.quantization import load_ranges, weights_hash
+from models import quantization
 from models import regressor as regressor_module
 from models.cache import cache_folder
+from models.quantization import Ranges, quantized
 from models.regressor import FaceRegressor
 
 logger = logging.getLogger(__name__)

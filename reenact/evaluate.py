@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--frames", type=int, default=0, metavar="N", help="at most N frames, spread (default: all)")
     parser.add_argument("--engine", default="auto", help="auto, openvino or torch (default auto)")
-    parser.add_argument("--precision", default="auto", help="auto, fp32 or bf16 (default auto)")
+    parser.add_argument("--precision", default="auto", help="auto, fp32, bf16 or int8 (default auto)")
     parser.add_argument(
         "--ablate", type=Path, metavar="DIR", help="add the table that `python -m reenact.ablate` wrote into DIR"
     )

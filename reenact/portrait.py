@@ -14,6 +14,7 @@ from reenact.actor import Actor
 from reenact.conditioning import CHANNELS, ConditioningRenderer
 from reenact.engines.engine import EngineError
 from reenact.engines.select import make_engine, make_fallback
+from reenact.moving_frames import moving_frames
 from reenact.window import DEFAULT_MAX_GAP_MS, WindowClock, WindowSettings
 
 logger = logging.getLogger(__name__)
@@ -42,9 +43,11 @@ class Portrait:
         """Load the target's network and make its engine ready. Raises `ActorError`, `EngineError`, `ValueError`."""
         size = actor.resolution
         self.actor = actor
-        self._renderer = ConditioningRenderer(model or FaceModel.load(), actor.target.camera.scaled(size, size))
+        model = model or FaceModel.load()
+        self._renderer = ConditioningRenderer(model, actor.target.camera.scaled(size, size))
         self._conditioning = np.zeros((CHANNELS, size, size), np.float32)
-        selection = make_engine(actor.load_generator(), engine, precision, threads)
+        self._frames = moving_frames(actor.target, size, model)
+        selection = make_engine(actor.load_generator(), engine, precision, threads, frames=self._frames)
         self._engine = selection.engine
         self._threads = threads
         self._failed: dict[tuple[str, str], float] = {}
@@ -98,7 +101,7 @@ class Portrait:
         now_s = time.monotonic()
         self._failed[self._engine.name, self._engine.precision] = now_s
         recent = [engine for engine, failed_s in self._failed.items() if now_s - failed_s <= FORGIVEN_S]
-        selection = make_fallback(self.actor.load_generator(), recent, self._threads)
+        selection = make_fallback(self.actor.load_generator(), recent, self._threads, frames=self._frames)
         failed, self._engine, self.engine_reason = self._engine, selection.engine, selection.reason
         self._clock.reset()
         try:

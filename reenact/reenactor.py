@@ -26,7 +26,7 @@ from models.params import FaceParams
 from reenact.actor import Actor
 from reenact.credentials import Origin
 from reenact.engines.engine import EngineError
-from reenact.engines.select import ENGINES
+from reenact.engines.select import ENGINES, PRECISIONS
 from reenact.face_change import FaceChange
 from reenact.label import DisclosureSettings
 from reenact.mark.message import Message
@@ -48,7 +48,9 @@ class EngineSettings:
         "auto", "What executes the network; auto takes the fastest that works.", choices=("auto", *ENGINES)
     )
     precision: str = option(
-        "auto", "Number format of the network; auto takes the fastest.", choices=("auto", "fp32", "bf16", "fp16")
+        "auto",
+        "Number format of the network; auto takes the fastest whose pictures are the same to the eye.",
+        choices=PRECISIONS,
     )
     threads: int = option(0, "CPU threads of the network; 0 lets the engine choose.", minimum=0, maximum=256)
 

@@ -58,7 +58,7 @@ class EngineConfig:
 
     actor: str = option("milo", "Name of the default target, or a path to an actor package.")
     name: str = option("auto", "What executes the network; auto takes the fastest that works.")
-    precision: str = option("auto", "Number format of the network: auto, bf16, fp16, fp32.")
+    precision: str = option("auto", "Number format of the network: auto, int8, bf16, fp16, fp32.")
     threads: int = option(0, "CPU threads of the network; 0 lets the engine choose.", minimum=0, maximum=256)
 
     def __post_init__(self) -> None:

@@ -231,18 +231,22 @@ def _check_regressor() -> Finding:
 
 def check_engines(actor: str) -> Iterator[Finding]:
     """Time the actor's network on every engine."""
+    from models.face import FaceModel
     from reenact.actor import Actor
     from reenact.engines.engine import EngineError
     from reenact.engines.select import ENGINES, make_engine, refusal, time_engines
+    from reenact.moving_frames import moving_frames
 
-    generator = Actor.load(actor).load_generator()
+    loaded = Actor.load(actor)
+    generator = loaded.load_generator()
+    frames = moving_frames(loaded.target, loaded.resolution, FaceModel.load())
     has_any = False
     for name in ENGINES:
-        for precision in ("bf16", "fp32"):
+        for precision in ("int8", "bf16", "fp32"):
             try:
                 if (reason := refusal(name)) is not None:
                     raise EngineError(reason)
-                engine = make_engine(generator, name, precision).engine
+                engine = make_engine(generator, name, precision, frames=frames).engine
             except EngineError as error:
                 yield Finding(section="engines", name=f"{name} {precision}", is_ok=False, text=str(error))
                 continue

@@ -26,7 +26,7 @@ class Engine(Protocol):
     name: str
     """torch, openvino, ..."""
     precision: str
-    """fp32 or bf16."""
+    """fp32, bf16 or int8."""
 
     def generate(self, conditioning: Array, step: Step) -> Image:
         """Turn conditioning `[9, S, S]` float32, contiguous, into a picture `[S, S, 3]` uint8 RGB."""

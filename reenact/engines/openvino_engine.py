@@ -9,9 +9,8 @@ import os
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import torch
 
 from models import full_generator, lean_generator
@@ -19,92 +18,52 @@ from models import generator as generator_module
 from models.cache import cache_folder
 from models.generator import SpaceTimeGenerator
 from reenact.engines import live_step
-from reenact.engines.engine import Array, EngineError, Image
-from reenact.engines.live_step import LiveInputs, LiveStep, blend, plate_of
-from reenact.window import StemRing, Step
+from reenact.engines.compiled_step import CompiledStep, core
+from reenact.engines.engine import EngineError
+from reenact.engines.int8_form import Frames, int8_form
+from reenact.engines.live_step import LiveInputs, LiveStep
 
 logger = logging.getLogger(__name__)
 
-HINTS = {"fp32": "f32", "bf16": "bf16"}
+PRECISIONS = ("fp32", "bf16", "int8")
 
 
-class OpenVinoEngine:
-    """Runs the network as OpenVINO compiles it. Reads and writes our own arrays: nothing is allocated per frame."""
+class OpenVinoEngine(CompiledStep):
+    """A target's network on the CPU."""
 
     name = "openvino"
 
     def __init__(
-        self, generator: SpaceTimeGenerator, *, precision: Literal["fp32", "bf16"] = "fp32", threads: int = 0
+        self,
+        generator: SpaceTimeGenerator,
+        *,
+        precision: str = "fp32",
+        threads: int = 0,
+        frames: Frames | None = None,
     ) -> None:
-        """Take a generator in evaluation mode. `threads` of 0 lets OpenVINO choose. Raises `EngineError`."""
-        if precision not in HINTS:
-            raise EngineError(f"The openvino engine computes in fp32 or bf16 on a CPU, not in {precision}.")
-        core = _core()
+        """Take a generator in evaluation mode. `threads` of 0 lets OpenVINO choose. Raises `EngineError`.
+
+        int8 is made for the target's moving pictures, which `frames` gives.
+        """
+        if precision not in PRECISIONS:
+            raise EngineError(f"The openvino engine computes in int8, bf16 or fp32 on a CPU, not in {precision}.")
         if precision == "bf16" and not has_bf16():
             raise EngineError("This processor has no bfloat16 arithmetic (AVX-512 BF16 or AMX).")
         self.precision: str = precision
-        config, size = generator.config, generator.config.resolution
-        self._ring = StemRing(config.window, generator.stem_shape)
-        self._inputs = LiveInputs(generator)
-        self._plate = plate_of(generator)
-        self._block = block = generator.block
-        self._painted = np.zeros((1, size // block, size // block, 4 * block * block), np.float32)
-        self._image = np.zeros((size, size, 3), np.uint8)
-        properties: dict[str, Any] = {
-            "INFERENCE_PRECISION_HINT": HINTS[precision],
-            "PERFORMANCE_HINT": "LATENCY",
-            "CACHE_DIR": str(_engine_cache()),
-        }
-        if threads > 0:
-            properties["INFERENCE_NUM_THREADS"] = threads
-        self._request = core.compile_model(_converted(core, generator), "CPU", properties).create_infer_request()
-        for index, array in enumerate(self._inputs.arrays):
-            self._bind(index, array)
-        self._request.set_output_tensor(0, _shared(self._painted))
-
-    def generate(self, conditioning: Array, step: Step) -> Image:
-        """Turn conditioning `[9, S, S]` float32 into a picture `[S, S, 3]` uint8 RGB."""
-        self._inputs.set(conditioning)
-        if step is Step.APPEND:
-            self._ring.append()
-        self._run()
-        if step is Step.RESTART and self._ring.past.size:
-            self._ring.fill()
-            self._run()
-        blend(self._painted[0], self._plate, self._block, self._image)
-        return self._image
-
-    def _run(self) -> None:
-        if self._ring.past.size:
-            self._bind(len(self._inputs.arrays), self._ring.past)
-        self._request.set_output_tensor(1, _shared(self._ring.current))
-        self._request.infer()
-
-    def _bind(self, index: int, array: Array) -> None:
-        self._request.set_input_tensor(index, _shared(array))
-
-    def close(self) -> None:
-        """Free the compiled network."""
-        del self._request
+        network = _converted(generator)
+        # Of an int8 network, what does not read 8 bits is computed in this.
+        hint = "bf16" if precision != "fp32" and has_bf16() else "f32"
+        if precision == "int8":
+            if frames is None:
+                raise EngineError("There are no frames of the target to measure its layers on.")
+            path = _engine_cache() / f"{_fingerprint(generator)}.xml"
+            network = int8_form(network, generator, frames(), _keep, path, hint=hint)
+        super().__init__(generator, network, hint=hint, threads=threads, cache=_engine_cache())
 
 
 def has_bf16() -> bool:
     """Say whether this processor computes in bfloat16. Raises `EngineError` where OpenVINO is not installed."""
-    return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-
-
-def _core() -> Any:  # noqa: ANN401 - untyped package
-    try:
-        import openvino
-    except ImportError as error:
-        raise EngineError(f"OpenVINO is not installed ({error}).") from None
-    return openvino.Core()
-
-
-def _shared(array: np.ndarray[Any, Any]) -> Any:  # noqa: ANN401
-    import openvino
-
-    return openvino.Tensor(array, shared_memory=True)
+    return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def _engine_cache() -> Path:
@@ -113,24 +72,29 @@ def _engine_cache() -> Path:
     return folder
 
 
-def _converted(core: Any, generator: SpaceTimeGenerator) -> Any:  # noqa: ANN401
+def _converted(generator: SpaceTimeGenerator) -> Any:  # noqa: ANN401 - untyped package
     """Give OpenVINO's form of the network: kept in the cache, for tracing takes seconds."""
     path = _engine_cache() / f"{_fingerprint(generator)}.xml"
     if path.exists() and path.with_suffix(".bin").exists():
         try:
-            return core.read_model(path)
+            return core().read_model(path)
         except RuntimeError as error:
             logger.warning("%s cannot be read (%s): converting again", path, error)
-    model = _convert(generator)
+    return _keep(_convert(generator), path)
+
+
+def _keep(network: Any, path: Path) -> Any:  # noqa: ANN401
+    """Write a network, whole or not at all, unless it is None, and read it from there."""
     import openvino
 
-    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-        made = Path(scratch) / path.name
-        openvino.save_model(model, made, compress_to_fp16=False)
-        # The weights first: whoever sees the .xml finds them.
-        os.replace(made.with_suffix(".bin"), path.with_suffix(".bin"))
-        os.replace(made, path)
-    return core.read_model(path)
+    if network is not None:
+        with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+            made = Path(scratch) / path.name
+            openvino.save_model(network, made, compress_to_fp16=False)
+            # The weights first: whoever sees the .xml finds them.
+            os.replace(made.with_suffix(".bin"), path.with_suffix(".bin"))
+            os.replace(made, path)
+    return core().read_model(path)
 
 
 def _convert(generator: SpaceTimeGenerator) -> Any:  # noqa: ANN401

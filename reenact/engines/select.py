@@ -7,19 +7,20 @@ import logging
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.generator import CONDITIONING_CHANNELS, GeneratorConfig, SpaceTimeGenerator
 from reenact.engines.engine import Engine, EngineError
+from reenact.engines.int8_form import Frames
 from reenact.window import Step
 
 logger = logging.getLogger(__name__)
 
 ENGINES = ("openvino", "torch", "tensorrt")
-AUTO = (("openvino", "bf16"), ("openvino", "fp32"), ("torch", "fp32"))
+PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
+AUTO = (("openvino", "int8"), ("openvino", "bf16"), ("openvino", "fp32"), ("torch", "fp32"))
 """What `auto` tries. Engine and precision."""
 TRIAL_STEPS = 12
 TRIAL_S = 0.4
@@ -39,27 +40,38 @@ _fastest: dict[tuple[GeneratorConfig, str, int], tuple[str, str, str]] = {}
 
 
 def make_engine(
-    generator: SpaceTimeGenerator, name: str = "auto", precision: str = "auto", threads: int = 0
+    generator: SpaceTimeGenerator,
+    name: str = "auto",
+    precision: str = "auto",
+    threads: int = 0,
+    *,
+    frames: Frames | None = None,
 ) -> Selection:
     """Make the named engine, or with `auto` time those that work here and keep the fastest.
 
-    `threads` of 0 leaves the number to the engine. Raises `EngineError` with the reason where the named one does not
-    work, and `ValueError` for a name that there is not.
+    `threads` of 0 leaves the number to the engine. int8 needs `frames` of the target. Raises `EngineError` with the
+    reason where the named one does not work, and `ValueError` for a name that there is not.
     """
     if name not in ("auto", *ENGINES):
         raise ValueError(f"engine: expected one of auto, {', '.join(ENGINES)}, got {name!r}")
-    if precision not in ("auto", "fp32", "bf16", "fp16"):
-        raise ValueError(f"precision: expected one of auto, fp32, bf16, fp16, got {precision!r}")
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision: expected one of {', '.join(PRECISIONS)}, got {precision!r}")
     if precision == "fp16":
-        raise EngineError("fp16 needs an engine on a GPU; on a CPU there are fp32 and bf16.")
+        raise EngineError("fp16 needs an engine on a GPU; on a CPU there are fp32, bf16 and int8.")
     if name == "auto":
-        return _make_fastest(generator, precision, threads)
+        return _make_fastest(generator, precision, threads, frames)
     if precision == "auto":
         return _make_preferred(generator, name, threads)
-    return Selection(_make(generator, name, precision, threads), f"{name} in {precision}: asked for")
+    return Selection(_make(generator, name, precision, threads, frames), f"{name} in {precision}: asked for")
 
 
-def make_fallback(generator: SpaceTimeGenerator, failed: Collection[tuple[str, str]], threads: int = 0) -> Selection:
+def make_fallback(
+    generator: SpaceTimeGenerator,
+    failed: Collection[tuple[str, str]],
+    threads: int = 0,
+    *,
+    frames: Frames | None = None,
+) -> Selection:
     """Make the first engine, from the fastest to the plainest, that is not among those that `failed` while running.
 
     `failed` are engines and precisions. Raises `EngineError` where none is left.
@@ -68,7 +80,7 @@ def make_fallback(generator: SpaceTimeGenerator, failed: Collection[tuple[str, s
     for name, precision in AUTO:
         if (name, precision) not in failed:
             try:
-                return Selection(_make(generator, name, precision, threads), "; ".join(notes))
+                return Selection(_make(generator, name, precision, threads, frames), "; ".join(notes))
             except EngineError as error:
                 notes.append(f"{name} {precision} not: {error}")
     raise EngineError("No engine is left: " + "; ".join(notes))
@@ -87,24 +99,25 @@ def refusal(name: str) -> str | None:
     return "TensorRT is not supported yet; use openvino or torch."
 
 
-def _make(generator: SpaceTimeGenerator, name: str, precision: str, threads: int) -> Engine:
+def _make(
+    generator: SpaceTimeGenerator, name: str, precision: str, threads: int, frames: Frames | None = None
+) -> Engine:
     if reason := refusal(name):
         raise EngineError(reason)
     try:
-        return _build(generator, name, precision, threads)
+        return _build(generator, name, precision, threads, frames)
     except (RuntimeError, OSError) as error:  # a compiler's own words, a cache that cannot be written
         raise EngineError(f"The engine {name} in {precision} cannot be made: {error}") from error
 
 
-def _build(generator: SpaceTimeGenerator, name: str, precision: str, threads: int) -> Engine:
-    chosen: Literal["fp32", "bf16"] = "bf16" if precision == "bf16" else "fp32"
+def _build(generator: SpaceTimeGenerator, name: str, precision: str, threads: int, frames: Frames | None) -> Engine:
     if name == "openvino":
         from reenact.engines.openvino_engine import OpenVinoEngine
 
-        return OpenVinoEngine(generator, precision=chosen, threads=threads)
+        return OpenVinoEngine(generator, precision=precision, threads=threads, frames=frames)
     from reenact.engines.torch_engine import TorchEngine
 
-    return TorchEngine(generator, precision=chosen, threads=threads)
+    return TorchEngine(generator, precision=precision, threads=threads)
 
 
 def _make_preferred(generator: SpaceTimeGenerator, name: str, threads: int) -> Selection:
@@ -118,16 +131,16 @@ def _make_preferred(generator: SpaceTimeGenerator, name: str, threads: int) -> S
     return Selection(_make(generator, name, "fp32", threads), f"{name} in fp32: asked for")
 
 
-def _make_fastest(generator: SpaceTimeGenerator, precision: str, threads: int) -> Selection:
+def _make_fastest(generator: SpaceTimeGenerator, precision: str, threads: int, frames: Frames | None) -> Selection:
     key = (generator.config, precision, threads)
     if key in _fastest:
         name, chosen, reason = _fastest[key]
-        return Selection(_make(generator, name, chosen, threads), reason)
+        return Selection(_make(generator, name, chosen, threads, frames), reason)
     engines: list[Engine] = []
     notes = []
     for name, candidate in AUTO if precision == "auto" else [(n, precision) for n in ("openvino", "torch")]:
         try:
-            engines.append(_make(generator, name, candidate, threads))
+            engines.append(_make(generator, name, candidate, threads, frames))
         except EngineError as error:
             notes.append(f"{name} {candidate} not: {error}")
     if not engines:

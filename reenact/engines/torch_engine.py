@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import torch
 
@@ -18,9 +16,7 @@ class TorchEngine:
 
     name = "torch"
 
-    def __init__(
-        self, generator: SpaceTimeGenerator, *, precision: Literal["fp32", "bf16"] = "fp32", threads: int = 0
-    ) -> None:
+    def __init__(self, generator: SpaceTimeGenerator, *, precision: str = "fp32", threads: int = 0) -> None:
         """Take a generator in evaluation mode, on the CPU. `threads` of 0 leaves PyTorch's number."""
         if precision not in ("fp32", "bf16"):
             raise EngineError(f"The torch engine computes in fp32 or bf16 on a CPU, not in {precision}.")

@@ -130,13 +130,13 @@ def _turn(browser: Browser, address: str, seconds: float) -> dict[str, Any]:
 
 
 def measure_glass(
-    camera: Path, chromium: str, *, seconds: float, turns: int, settings: tuple[str, ...] = ()
+    camera: Path, chromium: str, *, seconds: float, turns: int, actor: str = "milo", settings: tuple[str, ...] = ()
 ) -> tuple[Side, Side]:
     """Let ours and the stock echo take `turns` turns of `seconds` each; `settings` are ours, as `a.b=c`."""
     ours, theirs = Side(), Side()
     options = [word for setting in settings for word in ("--set", setting)]
     with tempfile.TemporaryDirectory() as folder, stock() as echo, sync_playwright() as playwright:
-        with serving(Path(folder) / "server.log", "--actor", "milo", *options) as (address, _):
+        with serving(Path(folder) / "server.log", "--actor", actor, *options) as (address, _):
             browser = playwright.chromium.launch(
                 executable_path=chromium, args=[*ARGUMENTS, f"--use-file-for-fake-video-capture={camera}"]
             )
@@ -209,6 +209,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=20.0, help="length of each turn (default 20)")
     parser.add_argument("--turns", type=int, default=3, help="turns of each (default 3)")
     parser.add_argument("--clip", type=Path, help="video of a face (default: one out of a registry)")
+    parser.add_argument("--actor", default="milo", help="name or folder of the target (default milo)")
     parser.add_argument("--set", action="append", default=[], metavar="A.B=C", help="a setting of ours")
     args = parser.parse_args()
     chromium = find_chromium()
@@ -217,7 +218,9 @@ def main() -> int:
         return 1
     camera = jumping_camera(args.clip or clip_path(), size=SIZE, seconds=20.0)
     settings = ("governor.is_on=false", *args.set)
-    result = compare_glass(*measure_glass(camera, chromium, seconds=args.seconds, turns=args.turns, settings=settings))
+    result = compare_glass(
+        *measure_glass(camera, chromium, seconds=args.seconds, turns=args.turns, actor=args.actor, settings=settings)
+    )
     print(describe(result))
     print(json.dumps(result))
     return 0

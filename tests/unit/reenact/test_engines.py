@@ -5,6 +5,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,24 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from models.face import FaceModel
 from models.generator import SpaceTimeGenerator, into_blocks
+from models.quantization import RangeProbe
 from reenact import consent
 from reenact import portrait as portrait_module
 from reenact.actor import ConsentError, sign_actor
+from reenact.engines import int8_form as int8_form_module
 from reenact.engines import openvino_engine, select
 from reenact.engines.engine import Engine, EngineError
 from reenact.engines.live_step import LiveInputs
 from reenact.engines.openvino_engine import OpenVinoEngine, has_bf16
 from reenact.engines.select import make_engine, refusal
 from reenact.engines.torch_engine import TorchEngine
+from reenact.moving_frames import POSES, SHAPES, STEPS, _pose, moving_frames
 from reenact.portrait import FORGIVEN_S, Portrait
+from reenact.target import LIMITED
 from reenact.window import Step
-from tests.unit.reenact.make import make_actor, make_generator
+from tests.unit.reenact.make import make_actor, make_generator, make_target
 
 FRAMES = 14
 
@@ -117,6 +123,55 @@ def test_bfloat16_comes_within_a_few_levels() -> None:
     assert error.max() < 25
 
 
+@pytest.mark.openvino
+def test_int8_shows_the_same_pictures_and_is_measured_once(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(int8_form_module, "LEAST_DB", 33.0)  # a network of chance is a rougher one
+    generator, frames = make_generator(), random_conditioning()
+    images = stream(OpenVinoEngine(generator, precision="int8", frames=lambda: list(frames)), frames)
+    errors = [images[index] - expected_levels(generator, frames, index) for index in (0, 3, FRAMES - 1)]
+    psnr_db = 10 * np.log10(255.0**2 / np.mean(np.square(errors)))
+    # Eight bits are neither the same pictures nor other ones.
+    assert 33.0 < psnr_db < 60.0
+    (form,) = own_cache.glob(f"{openvino_engine._fingerprint(generator)}-int8-*.xml")
+    with monkeypatch.context() as patch:
+        patch.setattr(int8_form_module, "RangeProbe", lambda *_, **__: pytest.fail("measured again"))
+        OpenVinoEngine(generator, precision="int8", frames=lambda: list(frames)).close()
+    form.with_suffix(".json").write_text('{"psnr_db": 30.0}')
+    with pytest.raises(EngineError, match=r"differ from float32's \(PSNR 30.0 dB, wanted 33\)"):
+        OpenVinoEngine(generator, precision="int8", frames=lambda: list(frames))
+
+
+@pytest.mark.openvino
+def test_ranges_of_other_pictures_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator, frames = make_generator(window=2), random_conditioning(4)
+    seen = RangeProbe.see
+
+    def see_a_third(probe: RangeProbe, outputs: list[NDArray[Any]]) -> None:
+        seen(probe, [output / 3 for output in outputs])
+
+    monkeypatch.setattr(RangeProbe, "see", see_a_third)
+    with pytest.raises(EngineError, match="Its pictures differ from float32's"):
+        OpenVinoEngine(generator, precision="int8", frames=lambda: list(frames))
+    with pytest.raises(EngineError, match="There are no frames of the target"):
+        OpenVinoEngine(generator, precision="int8")
+
+
+def test_a_target_is_measured_as_it_moves_within_its_limits() -> None:
+    target, model = make_target(), FaceModel.load()
+    frames = moving_frames(target, 128, model)()
+    assert len(frames) == (POSES - 1) * STEPS
+    assert {frame.shape for frame in frames} == {(9, 128, 128)}
+    steps = [float(np.abs(after - before).mean()) for before, after in pairwise(frames)]
+    assert min(steps) > 0.0
+    np.testing.assert_array_equal(frames[-1], moving_frames(target, 128, model)()[-1])
+    poses = [_pose(target, np.random.default_rng(seed)) for seed in range(20)]
+    for name in LIMITED:
+        values = np.array([getattr(pose, name) for pose in poses])
+        assert (values >= target.low[name] - 1e-6).all()
+        assert (values <= target.high[name] + 1e-6).all()
+    assert {int((pose.expression != target.neutral.expression).sum()) for pose in poses} == {SHAPES}
+
+
 def test_a_dropped_conditioning_image_is_dropped_in_every_form() -> None:
     generator, frames = make_generator(dropped=("correspondence",)), random_conditioning(2)
     image = TorchEngine(generator).generate(frames[0], Step.RESTART)
@@ -183,7 +238,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], float]:
     """Stand in for the engines; a test fills in what a step of each costs, in milliseconds."""
     costs: dict[tuple[str, str], float] = {}
 
-    def make(_generator: SpaceTimeGenerator, name: str, precision: str, _threads: int) -> Engine:
+    def make(_generator: SpaceTimeGenerator, name: str, precision: str, *_: object) -> Engine:
         if (name, precision) not in costs:
             raise EngineError(f"{name} is broken.")
         return FakeEngine(name, precision)
@@ -195,20 +250,21 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], float]:
 
 
 def test_auto_takes_the_fastest_and_says_why(fakes: dict[tuple[str, str], float]) -> None:
-    fakes.update({("openvino", "bf16"): 9.0, ("openvino", "fp32"): 5.0, ("torch", "fp32"): 20.0})
+    fakes.update(dict(zip(select.AUTO, (7.0, 9.0, 5.0, 20.0), strict=True)))
     chosen = make_engine(make_generator())
     assert (chosen.engine.name, chosen.engine.precision) == ("openvino", "fp32")
-    assert chosen.reason == "fastest here: openvino bf16 9.0 ms, openvino fp32 5.0 ms, torch fp32 20.0 ms"
+    times = "openvino int8 7.0 ms, openvino bf16 9.0 ms, openvino fp32 5.0 ms, torch fp32 20.0 ms"
+    assert chosen.reason == f"fastest here: {times}"
 
 
 def test_auto_goes_on_when_an_engine_does_not_work(fakes: dict[tuple[str, str], float]) -> None:
     fakes[("torch", "fp32")] = 20.0
     chosen = make_engine(make_generator())
     assert chosen.engine.name == "torch"
-    assert chosen.reason.startswith("fastest here: torch fp32 20.0 ms, openvino bf16 not: openvino is broken.")
+    assert chosen.reason.startswith("fastest here: torch fp32 20.0 ms, openvino int8 not: openvino is broken.")
     fakes.clear()
     select._fastest.clear()
-    with pytest.raises(EngineError, match="No engine works here: openvino bf16 not: openvino is broken"):
+    with pytest.raises(EngineError, match="No engine works here: openvino int8 not: openvino is broken"):
         make_engine(make_generator())
 
 
@@ -232,8 +288,8 @@ def test_a_named_engine_that_cannot_run_is_refused_with_the_reason() -> None:
 def test_names_that_there_are_not_are_refused() -> None:
     with pytest.raises(ValueError, match="engine: expected one of auto, openvino, torch, tensorrt, got 'onnx'"):
         make_engine(make_generator(), "onnx")
-    with pytest.raises(ValueError, match="precision: expected one of auto, fp32, bf16, fp16, got 'int8'"):
-        make_engine(make_generator(), "torch", "int8")
+    with pytest.raises(ValueError, match="precision: expected one of auto, fp32, bf16, fp16, int8, got 'int4'"):
+        make_engine(make_generator(), "torch", "int4")
 
 
 def test_a_named_engine_is_used_as_asked() -> None:
