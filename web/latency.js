@@ -5,7 +5,8 @@ export const PARTS = ["camera", "uplink", "decode", "queue", "track", "render", 
 
 /**
  * @typedef {{p50: number|null, p95: number|null}} Spread - ms
- * @typedef {{total: number, parts: Record<string, number|null>, atMs: number}} Sample
+ * @typedef {{total: number, parts: Record<string, number|null>, capturedMs: number, atMs: number}} Sample - of a frame:
+ *   glass to glass and its parts, ms; when it was caught and shown, on the clock of `performance.now()`
  * @typedef {{receivedMs: number|null, displayedMs: number}} Showing
  */
 
@@ -64,6 +65,11 @@ export class Latency {
   /** @returns {number} frames that the figures are of */
   get count() {
     return this.#recent().length;
+  }
+
+  /** @returns {Sample[]} every frame of the last seconds, in the order in which they were shown */
+  get recent() {
+    return structuredClone(this.#recent());
   }
 
   #attach() {
@@ -142,7 +148,7 @@ export class Latency {
     const uplink = row[3] === null ? there : Math.min(there, waitedMs + Math.min(roundTripMs / 2, there));
     const camera = row[3] === null ? null : there - uplink;
     const parts = { camera, uplink, decode, queue, track, render, generate, encode, downlink: onTheWay - there, display };
-    return { total, parts, atMs: displayedMs };
+    return { total, parts, capturedMs, atMs: displayedMs };
   }
 
   /** When the camera caught the picture that went out under an RTP timestamp: by the sender report that the server got,

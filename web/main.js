@@ -46,7 +46,8 @@ try {
 }
 const lifecycle = new Lifecycle(camera, frames, choices);
 const view = new View(find, lifecycle);
-const stats = new Stats(lifecycle, frames, find("camera"), new Latency(lifecycle, frames, find("camera")));
+const latency = new Latency(lifecycle, frames, find("camera"));
+const stats = new Stats(lifecycle, frames, find("camera"), latency);
 const controls = new Controls(find("motion"), store);
 const disclosure = new Disclosure(find("unlabelled"), controls);
 const meters = new Meters(find("performance"));
@@ -59,7 +60,7 @@ const shortcuts = new Shortcuts(document);
 new Outputs(find, lifecycle, store);
 let isCameraMuted = false;
 
-Object.assign(window, { reenact: Object.freeze({ stats: () => stats.snapshot() }) });
+Object.assign(window, { reenact: Object.freeze({ stats: () => stats.snapshot(), latency: () => latency.recent }) });
 
 // --- state ---------------------------------------------------------------------------------------------------------
 

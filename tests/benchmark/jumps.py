@@ -103,8 +103,21 @@ def cuts(camera: Watched) -> list[float]:
     ]
 
 
-def delays_ms(camera: Watched, output: Watched) -> list[float]:
-    """Give for each cut of the camera how long it took until the output was nearer to the new pose than to the old."""
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The camera cut to another pose, and the output followed; times in ms."""
+
+    cut_ms: float
+    followed_ms: float
+
+    @property
+    def delay_ms(self) -> float:
+        """From one to the other."""
+        return self.followed_ms - self.cut_ms
+
+
+def changes(camera: Watched, output: Watched) -> list[Change]:
+    """Give for each cut of the camera when the output was nearer to the new pose than to the old."""
     found = []
     for at, _ in pairwise([*cuts(camera), np.inf]):
         since = output.times_ms - at
@@ -122,5 +135,5 @@ def delays_ms(camera: Watched, output: Watched) -> list[float]:
         share = (output.pictures[window] - before) @ way / length
         crossed = window[share > 0.5]
         if len(crossed):
-            found.append(float(since[crossed[0]]))
+            found.append(Change(at, float(output.times_ms[crossed[0]])))
     return found

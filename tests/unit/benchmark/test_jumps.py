@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.benchmark.jumps import FPS, HOLD_FRAMES, Watched, cuts, delays_ms
+from tests.benchmark.jumps import FPS, HOLD_FRAMES, Watched, changes, cuts
 
 FRAME_MS = 1000.0 / FPS
 
@@ -26,14 +26,14 @@ def test_cuts_are_found_where_they_are() -> None:
 
 @pytest.mark.parametrize("delay_ms", [3.0, 38.0, 71.0, 140.0, 240.0])
 def test_a_delay_is_found_to_the_frame_whatever_the_output_looks_like(delay_ms: float) -> None:
-    found = delays_ms(watched(0.0), watched(delay_ms, seed=1, gain=0.4, noise=4.0))
+    found = [change.delay_ms for change in changes(watched(0.0), watched(delay_ms, seed=1, gain=0.4, noise=4.0))]
     assert len(found) >= 15
     assert found == pytest.approx([delay_ms] * len(found))
 
 
 def test_an_output_that_does_not_follow_gives_no_delay() -> None:
     still = Watched(np.random.default_rng(2).normal(128, 3, (400, 300)), 5000 + np.arange(400) * FRAME_MS)
-    assert len(delays_ms(watched(0.0), still)) <= 1
+    assert len(changes(watched(0.0), still)) <= 1
 
 
 def test_a_cut_that_was_not_seen_itself_does_not_count() -> None:
