@@ -33,5 +33,5 @@ def container_of(head: bytes) -> str | None:
 
 
 def open_video(path: Path) -> InputContainer:
-    """Open a video file. Raises `av.FFmpegError` or `OSError` where it is none of `FORMATS`."""
+    """Open a video or sound file. Raises `av.FFmpegError` or `OSError` where it is none of `FORMATS`."""
     return av.open(str(path), options=OPTIONS)

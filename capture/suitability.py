@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from capture.coverage import Coverage
 from capture.cuts import SIZE, find_cuts
 from capture.landmarks import LandmarkDetector, Landmarks
 from capture.tracker import Tracker
+from capture.video import decode, upright
 from models.camera import Camera
 
 CODECS = ("h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mjpeg", "prores", "ffv1", "rawvideo", "mpeg2video")
@@ -189,7 +190,7 @@ def _watch(
             if time_s < next_look_s:
                 continue
             next_look_s = time_s + 1.0 / LOOKS_PER_S - 1e-3
-            image = _upright(frame)
+            image = upright(frame)
             height, width = image.shape[:2]
             found = detector.detect(image)
             looks.add(image, found)
@@ -211,24 +212,13 @@ def _watch(
     )  # fmt: skip
 
 
-def _frames(container: av.container.InputContainer, stream: av.VideoStream) -> Any:  # noqa: ANN401 - an iterator
-    """Yield (seconds from the first frame, frame); a damaged packet costs its own frames."""
-    first = None
-    for packet in container.demux(stream):
-        try:
-            for frame in packet.decode():
-                if frame.pts is None:
-                    continue
-                first = float(frame.time) if first is None else first
-                yield float(frame.time) - first, frame
-        except av.InvalidDataError:
-            continue
-
-
-def _upright(frame: av.VideoFrame) -> NDArray[np.uint8]:
-    image = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
-    turns = round(frame.rotation / 90.0) % 4
-    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+def _frames(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[tuple[float, av.VideoFrame]]:
+    """Yield (seconds from the first frame, frame) of those that have a time."""
+    first: float | None = None
+    for frame in decode(container, stream):
+        if frame.time is not None:
+            first = float(frame.time) if first is None else first
+            yield float(frame.time) - first, frame
 
 
 def _check_time(seconds: float, total_s: float, fps: float, bounds: Bounds) -> None:

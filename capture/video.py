@@ -62,12 +62,12 @@ def read_video(path: Path, *, start: int = 0) -> Iterator[tuple[float, Image]]:
         period = 1.0 / float(stream.average_rate or stream.guessed_rate or 30)
         origin: float | None = None
         last = -period
-        for index, frame in enumerate(_frames(container, stream)):
+        for index, frame in enumerate(decode(container, stream)):
             time_s = float(frame.time) if frame.time is not None else (origin or 0.0) + last + period
             origin = time_s if origin is None else origin
             last = max(time_s - origin, last + 1e-3) if index else 0.0
             if index >= start:
-                yield last, _upright(frame)
+                yield last, upright(frame)
         if origin is None:
             raise VideoError(f"{path} has no picture that can be decoded.")
 
@@ -85,15 +85,17 @@ def _open(path: Path) -> av.container.InputContainer:
     return container
 
 
-def _frames(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+def decode(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+    """Yield a video's frames in order of presentation; a damaged packet costs its own frames."""
     for packet in container.demux(stream):
         try:
             yield from packet.decode()
-        except av.InvalidDataError:  # a damaged packet costs its own frames
+        except av.InvalidDataError:
             continue
 
 
-def _upright(frame: av.VideoFrame) -> Image:
+def upright(frame: av.VideoFrame) -> Image:
+    """Give a decoded frame as `[H, W, 3]` uint8 RGB, turned as its file asks for."""
     image = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
     turns = _quarter_turns(frame)
     return np.ascontiguousarray(np.rot90(image, turns)) if turns else image

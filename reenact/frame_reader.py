@@ -11,7 +11,9 @@ from typing import Self
 import av
 import av.error
 
-from reenact.video import Image, VideoError, upright
+from capture.containers import open_video
+from capture.video import decode, upright
+from reenact.video import Image, VideoError
 
 KEPT_BYTES = 256 << 20
 """Decoded frames that are kept: a video played backwards is decoded a run at a time."""
@@ -70,7 +72,7 @@ class FrameReader:
     def _restart(self) -> None:
         self.close()
         try:
-            self._container = av.open(str(self._path))
+            self._container = open_video(self._path)
             if not self._container.streams.video:
                 raise VideoError(f"{self._path} holds no video.")
         except (av.error.FFmpegError, OSError) as error:
@@ -82,10 +84,5 @@ class FrameReader:
         """Decode as `capture.video.read_video` does: what is numbered here was numbered there."""
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
-        for packet in container.demux(stream):
-            try:
-                frames = packet.decode()
-            except av.error.InvalidDataError:  # a damaged packet costs its own frames
-                continue
-            for frame in frames:
-                yield upright(frame)
+        for frame in decode(container, stream):
+            yield upright(frame)

@@ -8,6 +8,8 @@ from pathlib import Path
 import av
 from av.audio.resampler import AudioResampler
 
+from capture.containers import open_video
+
 COPIED_AUDIO = frozenset({"aac", "mp3", "ac3", "eac3", "alac"})
 """Sound that players of MP4 know: copied as it is. Other sound becomes AAC."""
 
@@ -18,7 +20,7 @@ class Sound:
     def __init__(self, output: av.container.OutputContainer, path: Path) -> None:
         """Take the first track of the file `path`, if it has one, into `output`."""
         self._output = output
-        self._input = av.open(str(path))
+        self._input = open_video(path)
         self._packets: Iterator[av.Packet[av.AudioStream]] = iter(())
         self._next: av.Packet[av.AudioStream] | None = None
         self._encoder: av.AudioStream | None = None

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capture.containers import open_video
+from capture.video import upright
 from reenact.sound import Sound
 
 Image = NDArray[np.uint8]
@@ -102,12 +103,6 @@ def read_video_frames(path: Path) -> Iterator[VideoFrame]:
         raise VideoError(f"{path} holds no frame of video.")
 
 
-def upright(frame: av.VideoFrame) -> Image:
-    """Give a decoded frame as `[H, W, 3]` uint8 RGB, turned as its file asks for."""
-    image = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
-    return np.ascontiguousarray(np.rot90(image, frame.rotation // 90)) if frame.rotation else image
-
-
 class VideoWriter:
     """Write an MP4, or a NUT, beside its place, and put it there when it is whole.
 
@@ -140,7 +135,11 @@ class VideoWriter:
         self._stream.codec_context.time_base = info.time_base
         for name, value in (("color_primaries", 1), ("color_trc", 1), ("colorspace", 1), ("color_range", 1)):
             setattr(self._stream.codec_context, name, value)  # BT.709, limited range
-        self._sound = Sound(self._container, sound) if sound is not None else None
+        try:
+            self._sound = Sound(self._container, sound) if sound is not None else None
+        except (av.error.FFmpegError, OSError) as error:
+            settle(self._container, self._partial, None)
+            raise VideoError(f"The sound of {sound} cannot be read ({_reason(error)}).") from None
 
     def write(self, image: Image, pts: int) -> None:
         """Add a picture `[H, W, 3]` uint8 RGB at time `pts`, in units of the time base.

@@ -14,6 +14,7 @@ import av.error
 import numpy as np
 from numpy.typing import NDArray
 
+from capture.containers import open_video
 from reenact.mark.demodulate import Excerpt, join, reduce_frame
 from reenact.mark.locate import Place
 from reenact.mark.message import Message
@@ -83,7 +84,7 @@ def reduced_frames(path: Path, on_frame: Callable[[], None] = lambda: None) -> I
     """Decode a video's luma and blue difference, reduced, with times in seconds from its first frame."""
     count = 0
     try:
-        with av.open(str(path)) as container:
+        with open_video(path) as container:
             if not container.streams.video:
                 raise VideoError(f"{path} holds no video.")
             stream = container.streams.video[0]

@@ -7,6 +7,7 @@ import av
 import numpy as np
 import pytest
 
+from reenact.frame_reader import FrameReader
 from reenact.video import VideoError, VideoInfo, VideoWriter, probe, read_video_frames
 
 TICKS = Fraction(1, 12800)
@@ -137,3 +138,13 @@ def test_what_is_no_video_is_refused_with_a_sentence(tmp_path: Path) -> None:
         probe(tmp_path / "tone.m4a")
     with pytest.raises(VideoError, match=r"out\.mp4 cannot be written"):
         VideoWriter(Path("/proc/out.mp4"), 32, VideoInfo(Fraction(30), 5, TICKS))
+
+
+def test_a_play_list_is_opened_neither_for_its_sound_nor_for_its_frames(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "source.mp4", times_s=[0.0, 0.1], sound="aac")
+    (tmp_path / "list.mp4").write_text(f"ffconcat version 1.0\nfile {source}\n")
+    with pytest.raises(VideoError, match=r"The sound of .*list\.mp4 cannot be read"):
+        VideoWriter(tmp_path / "out.mp4", 32, VideoInfo(Fraction(30), 2, TICKS), sound=tmp_path / "list.mp4")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["list.mp4", "source.mp4"]
+    with pytest.raises(VideoError, match=r"list\.mp4 cannot be opened as a video"):
+        FrameReader(tmp_path / "list.mp4")
