@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from typing_extensions import override
 
 from models.generator import (
-    CONDITIONING_CHANNELS,
     SURFACE_EXTRA,
     GeneratorConfig,
     ResidualBlock,
@@ -27,14 +24,8 @@ class FullGenerator(SpaceTimeGenerator):
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__(config)
-        size, widths = config.resolution, config.widths
-        self.fuse = convolution(config.stem_channels * config.window, widths[2], size=1)
-        self.canvas = nn.Parameter(torch.zeros(1, widths[1], size // 4, size // 4))
-        self.enter = convolution(CONDITIONING_CHANNELS * 4, widths[0], size=1)
-        self.down = nn.ModuleList(convolution(a, b, stride=2) for a, b in itertools.pairwise(widths))
-        self.encode = nn.ModuleList(ResidualBlock(width) for width in widths[2:])
-        # One pixel wide and before the enlargement: the same function as behind it, at a quarter of the work.
-        self.up = nn.ModuleList(convolution(b, a, size=1) for a, b in itertools.pairwise(widths))
+        widths = config.widths
+        self._add_trunk()
         self.decode_blocks = nn.ModuleList(ResidualBlock(width) for width in widths[1:-1])
         self._add_summary(widths[1:-1])
         self.detail = convolution(widths[0], config.detail_channels * 4)
@@ -52,17 +43,9 @@ class FullGenerator(SpaceTimeGenerator):
 
     @override
     def paint_prepared(self, unshuffled: Tensor, surfaces: list[Tensor], window: Tensor) -> Tensor:
-        context = self.fuse(self.fuse_window(window))
-        x = activate(self.enter(unshuffled))
-        skips = [x]
-        x = activate(self.down[0](x) + self.canvas)
-        skips.append(x)
-        for level, (down, block) in enumerate(zip(list(self.down)[1:], self.encode, strict=True)):
-            x = down(x)
-            x = block(activate(x + context if level == 0 else x))
-            skips.append(x)
-        shifts = self.summarize(x)
+        skips = self.encode_levels(activate(self.enter(unshuffled)), window)
         x = skips.pop()
+        shifts = self.summarize(x)
         for level in range(len(self.up) - 1, -1, -1):
             x = functional.interpolate(self.up[level](x), scale_factor=2.0, mode="nearest")
             x = activate(x + skips.pop())

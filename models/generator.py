@@ -12,6 +12,7 @@ This is what all designs of the network have in common. The two that there are l
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -164,6 +165,30 @@ class SpaceTimeGenerator(nn.Module):
             if name in config.dropped:
                 keep[:, 3 * index : 3 * index + 3] = 0
         self.register_buffer("keep", keep, persistent=False)
+
+    def _add_trunk(self) -> None:
+        """Make the layers of `encode_levels`, and those that lead up again."""
+        config, widths = self.config, self.config.widths
+        side = config.trunk_size // 4
+        self.fuse = convolution(config.stem_channels * config.window, widths[2], size=1)
+        self.canvas = nn.Parameter(torch.zeros(1, widths[1], side, side))
+        self.enter = convolution(CONDITIONING_CHANNELS * 4, widths[0], size=1)
+        self.down = nn.ModuleList(convolution(a, b, stride=2) for a, b in itertools.pairwise(widths))
+        self.encode = nn.ModuleList(ResidualBlock(width) for width in widths[2:])
+        # One pixel wide and before the enlargement: the same function as behind it, at a quarter of the work.
+        self.up = nn.ModuleList(convolution(b, a, size=1) for a, b in itertools.pairwise(widths))
+
+    def encode_levels(self, entered: Tensor, window: Tensor) -> list[Tensor]:
+        """Go down from what entered at half the size, `[B, C, h, w]`; gives every level's features, the deepest last.
+
+        `window` is that of `decode`: the past joins at an eighth.
+        """
+        context = self.fuse(self.fuse_window(window))
+        levels = [entered, activate(self.down[0](entered) + self.canvas)]
+        for index, (down, block) in enumerate(zip(list(self.down)[1:], self.encode, strict=True)):
+            x = down(levels[-1])
+            levels.append(block(activate(x + context if index == 0 else x)))
+        return levels
 
     def _add_summary(self, widths: tuple[int, ...]) -> None:
         """Make the layers of `summarize` for levels of these `widths`."""
