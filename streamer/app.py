@@ -53,6 +53,8 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         return response
     except web.HTTPException:
         raise
+    except web.RequestPayloadError:  # a body that is not what its head says: chunks, compression
+        return error_response(ServiceError(400, "bad_body", "The body cannot be read as its head announces it."))
     except Exception:  # The edge of a request.
         logger.exception("%s %s failed", request.method, request.path)
         return error_response(ServiceError(500, "server_error", "The server failed at this request; see its log."))

@@ -165,6 +165,8 @@ class Jobs:
 
         What was refused leaves nothing on the disk.
         """
+        if job.id not in self._jobs:  # while its video came
+            raise _removed()
         job.state = "checking"
         self._keep(job)
         task = asyncio.ensure_future(self._look_at(job))
@@ -172,11 +174,14 @@ class Jobs:
         try:
             answer = await task
         except asyncio.CancelledError:
-            raise ServiceError(409, "removed", "The job was removed.") from None
+            raise _removed() from None
+        except OSError as error:  # no process could be started
+            job.state = "waiting"
+            raise (_busy(error) if job.id in self._jobs else _removed()) from error
         finally:
             self._checks.discard(task)
         if job.id not in self._jobs:
-            raise ServiceError(409, "removed", "The job was removed.")
+            raise _removed()
         if not answer.get("suitable"):
             job.state, job.code = "refused", str(answer.get("code", "unreadable"))
             job.reason = str(answer.get("reason", "The video could not be read."))
@@ -350,6 +355,15 @@ class Jobs:
 def full(error: OSError) -> ServiceError:
     """Make the error for a disk that takes no more."""
     return ServiceError(507, "disk_full", f"The server cannot keep it: {error.strerror or error}.")
+
+
+def _busy(error: OSError) -> ServiceError:
+    reason = error.strerror or error
+    return ServiceError(503, "check_failed", f"The video cannot be checked just now: {reason}.", retry_after_s=30)
+
+
+def _removed() -> ServiceError:
+    return ServiceError(409, "removed", "The job was removed.")
 
 
 def _signal(process: asyncio.subprocess.Process, number: int) -> None:

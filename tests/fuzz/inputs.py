@@ -14,7 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from models.memory import trim_memory
-from tests.fuzz.conftest import COUNT
+from tests.fuzz.conftest import COUNT, ROUND
 
 NASTY_TEXT = (
     "", " ", "\0", "\r\n", "a=", "a=mid:0", "m=video 9 UDP/TLS/RTP/SAVPF 96", "-1", "0", "65536", "4294967296", "1e400",
@@ -26,11 +26,13 @@ NASTY_TEXT = (
 
 REMEMBERED_KIB = 16
 """What hypothesis keeps of one input."""
+REPORT = os.environ.get("FUZZ_REPORT", "")
+"""Where a line is left of every round, for `tests.fuzz` to read."""
 
 
 def inputs(default: int) -> Callable[[Any], Any]:
     """Give a test `default` inputs in the suite, and what `make fuzz` says there."""
-    return settings(max_examples=COUNT or default)
+    return settings(max_examples=min(COUNT, ROUND) or default)
 
 
 @st.composite
@@ -127,22 +129,47 @@ def resident_kib() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
 
 
+def open_handles() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
 def _settle() -> None:
     """Free what is free: a training that was tried before in this process has glibc keep it (`keep_memory`)."""
     gc.collect()
     trim_memory()
 
 
-@contextmanager
-def nothing_leaks(*, max_growth_mib: float = 48.0) -> Iterator[None]:
-    """Fail if file handles or memory are left behind.
+MAX_GROWTH_MIB = 48.0
+"""Of one round: what an allocator keeps for itself, what is made once, and what hypothesis remembers of each input."""
+MAX_DRIFT_MIB = 16.0
+"""From the second round to any later one: nothing is made once any more, and hypothesis has forgotten its inputs."""
+WARM_ROUNDS = 2
 
-    Memory only beyond what an allocator keeps for itself, and hypothesis, which remembers every input it has drawn.
-    """
-    max_growth_mib += COUNT * REMEMBERED_KIB / 1024
+_after: dict[str, list[tuple[int, int]]] = {}
+"""Memory (KiB) and handles after each round of each test."""
+
+
+@contextmanager
+def nothing_leaks() -> Iterator[None]:
+    """Fail if file handles or memory are left behind, by this round or by all of them together."""
     _settle()
-    handles, memory = set(os.listdir("/proc/self/fd")), resident_kib()
+    handles, memory = open_handles(), resident_kib()
     yield
     _settle()
-    assert len(os.listdir("/proc/self/fd")) <= len(handles) + 1
-    assert resident_kib() - memory < max_growth_mib * 1024
+    assert open_handles() <= handles + 1
+    assert resident_kib() - memory < (MAX_GROWTH_MIB + min(COUNT, ROUND) * REMEMBERED_KIB / 1024) * 1024
+
+
+def check_drift(test: str, seconds: float) -> None:
+    """Compare what there is after a round of `test` with the first rounds; tell `tests.fuzz` of it."""
+    _settle()
+    rounds = _after.setdefault(test, [])
+    rounds.append((resident_kib(), open_handles()))
+    if REPORT:
+        with Path(REPORT).open("a") as file:
+            json.dump({"test": test, "seconds": seconds, "kib": rounds[-1][0], "handles": rounds[-1][1]}, file)
+            file.write("\n")
+    if len(rounds) > WARM_ROUNDS:
+        (kib, handles), (kib_now, handles_now) = rounds[WARM_ROUNDS - 1], rounds[-1]
+        assert handles_now <= handles, f"{handles} handles were open after {WARM_ROUNDS} rounds, now {handles_now}"
+        assert kib_now - kib < MAX_DRIFT_MIB * 1024, f"{kib >> 10} MiB after {WARM_ROUNDS} rounds, now {kib_now >> 10}"

@@ -311,6 +311,17 @@ async def test_a_body_that_comes_too_slowly(client: Client, monkeypatch: pytest.
     assert await refusal(await client.post("/whip", data=drip(), headers=SDP | own)) == (408, "too_slow")
 
 
+async def test_a_body_that_is_not_what_its_head_says(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    own = f"Authorization: Bearer {secret_for(client, Right.ADMIN)}\r\n"
+    for path, kind in (("/whip", "application/sdp"), ("/api/tokens", "application/json"), ("/api/jobs", "x/y")):
+        reader, writer = await asyncio.open_connection(client.host, client.port)
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\n{own}Content-Type: {kind}\r\nContent-Length: 9\r\n"
+        writer.write(f"{head}Content-Encoding: gzip\r\nConnection: close\r\n\r\nnot gzip!".encode())
+        assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+        writer.close()
+    assert "failed" not in caplog.text
+
+
 async def test_a_huge_head_is_refused(client: Client) -> None:
     assert (await client.get("/healthz", headers={"X-Junk": "x" * 20_000})).status == 400
     assert (await client.get("/healthz?" + "x" * 20_000)).status == 400

@@ -221,6 +221,36 @@ async def test_an_endless_upload_is_cut_at_its_bound_and_a_cut_one_leaves_nothin
     assert (await client.put(address, data=VIDEO)).status == 202
 
 
+async def test_a_job_that_goes_while_its_video_comes_is_told_so(
+    client: Client, data: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = await make(client)
+    received = enrolment.receive
+
+    async def receive(*words: Any) -> Path:
+        path = await received(*words)
+        await client.delete(f"/api/jobs/{job['id']}")
+        return path
+
+    monkeypatch.setattr(enrolment, "receive", receive)
+    assert await code_of(await client.put(f"/api/jobs/{job['id']}/video", data=VIDEO)) == (409, "removed")
+    assert left(data) == []
+    assert "Traceback" not in caplog.text
+
+
+async def test_a_process_that_cannot_be_started_is_told(
+    client: Client, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    job = await make(client)
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio, "create_subprocess_exec", refuse)
+        assert await code_of(await client.put(f"/api/jobs/{job['id']}/video", data=VIDEO)) == (503, "check_failed")
+    assert (await client.put(f"/api/jobs/{job['id']}/video", data=VIDEO)).status == 202
+
+
 async def test_a_full_disk_is_told(client: Client, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job = await make(client)
     monkeypatch.setattr(enrolment, "FREE_BYTES", 1 << 60)
