@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 import os
 import sys
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
@@ -37,6 +40,21 @@ class Landmarks:
     """Faces seen in the image, this one included."""
 
 
+@functools.cache
+def _solutions() -> tuple[Any, Any]:
+    """Import MediaPipe in a thread of its own; gives `face_detection` and `face_mesh`.
+
+    Where a library is missing that it does not need (PortAudio), MediaPipe keeps the error, with it the stack of who
+    was importing, and with that everything they held: an inference thread that ended years ago, its face model.
+    """
+    with ThreadPoolExecutor(1) as importer:
+        names = ("face_detection", "face_mesh")
+        found = [
+            importer.submit(importlib.import_module, f"mediapipe.python.solutions.{name}").result() for name in names
+        ]
+    return found[0], found[1]
+
+
 class LandmarkDetector:
     """Find and follow one face: the largest and most central one.
 
@@ -51,9 +69,7 @@ class LandmarkDetector:
         """
         self._count_every = count_every
         with _silence():
-            import mediapipe.python.solutions.face_detection as face_detection
-            import mediapipe.python.solutions.face_mesh as face_mesh
-
+            face_detection, face_mesh = _solutions()
             self._mesh: Any = _on_own_thread(face_mesh.FaceMesh)(
                 static_image_mode=False,
                 max_num_faces=1,

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import Any
 
+from models.memory import trim_memory
 from reenact.face_change import FaceChange
 from streamer.clock import NS_PER_S, Clock
 from streamer.config import Config
@@ -135,9 +136,14 @@ class Lobby:
         session.leave()
         if not self._sessions:
             self._is_emptied.set()
-        task = asyncio.create_task(session.close(reason), name=f"close-{session.id[:6]}")
+        task = asyncio.create_task(self._close(session, reason), name=f"close-{session.id[:6]}")
         self._closing.add(task)
         task.add_done_callback(self._on_closed)
+
+    async def _close(self, session: Session, reason: Reason) -> None:
+        await session.close(reason)
+        # Else what it has freed, codecs above all, stays with the threads that freed it, more with each session.
+        await asyncio.to_thread(trim_memory)
 
     def _on_closed(self, task: asyncio.Task[None]) -> None:
         self._closing.discard(task)

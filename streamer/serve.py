@@ -17,6 +17,7 @@ from typing import Any
 import aiortc
 from aiohttp import web
 
+from models.memory import share_memory
 from reenact.credential_key import own_credential_key
 from reenact.engines.select import ENGINES, refusal
 from reenact.signing import SigningError, key_folder, own_key
@@ -33,6 +34,7 @@ from streamer.keys import LOBBY, TOKENS, WATCHDOG
 from streamer.lan import lan_url, qr_terminal
 from streamer.packaged import PackagedTargets, default_settings
 from streamer.targets import Targets
+from streamer.threads import start_threads
 from streamer.virtual_camera import NoCameraError, VirtualCamera, open_camera
 
 logger = logging.getLogger(__name__)
@@ -89,6 +91,7 @@ def resolve_config(args: argparse.Namespace) -> Config:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM; return the exit code."""
+    share_memory()
     config = resolve_config(args)
     _log_to_stderr(args.log_level)
     for problem in check_internals():
@@ -212,6 +215,7 @@ async def serve(
     `on_listening` is told the page's address and the default actor once the page can be opened.
     """
     stop = stop or asyncio.Event()
+    asyncio.get_running_loop().set_default_executor(start_threads())
     app = create_app(config, targets=targets)
     app[LOBBY].camera = camera
     if camera is not None:

@@ -12,6 +12,7 @@ from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient, TestServer
 from aiortc import RTCConfiguration, RTCPeerConnection
 
+from streamer import lobby
 from streamer.app import create_app
 from streamer.config import Config, EngineConfig, ServerConfig
 from streamer.keys import LOBBY
@@ -111,6 +112,19 @@ async def test_bad_bodies(
     got = await refused(await client.post("/whip", data=body, headers=headers))
     assert got[:2] == (status, code)
     assert words in got[2]
+
+
+async def test_what_a_session_freed_goes_back_to_the_system(
+    start: Start, offer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trims: list[int] = []
+    monkeypatch.setattr(lobby, "trim_memory", lambda: trims.append(1))
+    client = await start()
+    location = (await client.post("/whip", data=offer, headers=SDP)).headers["Location"]
+    await client.delete(location)
+    assert client.app is not None
+    await asyncio.wait(client.app[LOBBY]._closing)
+    assert trims == [1]
 
 
 async def test_a_huge_body_without_a_length_is_cut_off(start: Start) -> None:
