@@ -30,7 +30,7 @@ from tests.benchmark.measurements import (
     read_clip,
 )
 from tests.benchmark.paired import Row, table
-from tests.benchmark.provenance import measure_provenance
+from tests.benchmark.provenance import measure_provenance, measure_trust
 from tests.benchmark.regression import measure_regression
 from tests.clips import clip_path
 from tests.conftest import find_chromium
@@ -95,6 +95,10 @@ def main() -> int:
     glass = measure_side_by_side(clip, chromium, turns=args.glass_turns, skipped=skipped)
     if frames:
         run("the live path", lambda: measure_live(actor, frames, effort))
+        run(
+            "trust",
+            lambda: measure_trust(actor, frames, engine=effort.engine, rounds=effort.rounds, calls=effort.calls),
+        )
         run("tracking", lambda: [measure_tracking(frames, effort)])
         run(
             "regression",
