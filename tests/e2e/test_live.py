@@ -15,7 +15,7 @@ from tests.e2e.live import LiveRun, following, run_live
 
 pytestmark = pytest.mark.browser
 
-LIVE_S = 25.0
+LIVE_S = 12.0
 RECORD_S = 20.0
 CAMERA_SIZE = (640, 360)
 

@@ -86,8 +86,8 @@ class Server:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.loop = asyncio.new_event_loop()
-        patch.setattr(doorkeeper, "FIRST_REQUEST_S", 0.5)  # how long half a request holds the test up
-        patch.setattr(whip, "BODY_S", 0.5)
+        patch.setattr(doorkeeper, "FIRST_REQUEST_S", 0.15)  # how long half a request holds the test up
+        patch.setattr(whip, "BODY_S", 0.15)
         for limits in (guard.REQUESTS, guard.OFFERS):
             patch.setitem(limits, "burst", 1e9)
         config = Config(server=ServerConfig(max_sessions=2), settings=FakeSettings())

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import av
 import numpy as np
@@ -44,7 +44,7 @@ bad = '{"suitable": false, "code": "dark", "reason": "Too dark.", "cure": "Lamp.
 print('{"suitable": true, "seconds": 61}' if len(data) % 2 else bad)
 """
 """Stands for the check of a video, which takes seconds to start: the last test has it for itself."""
-KINDS = (
+KINDS: tuple[tuple[str, Literal["libx264", "libvpx"], dict[str, str]], ...] = (
     ("mp4", "libx264", {}),
     ("matroska", "libvpx", {}),
     ("mp4", "libx264", {"movflags": "frag_keyframe+empty_moov"}),
@@ -58,6 +58,7 @@ def good_video(kind: int) -> bytes:
     picture = np.random.default_rng(3).integers(0, 255, (4, 8, 3)).astype(np.uint8).repeat(8, axis=0).repeat(8, axis=1)
     with av.open(file, "w", format=container, options=options) as made:
         stream = made.add_stream(codec, rate=15)
+        assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = 64, 32, "yuv420p"
         stream.codec_context.thread_count = 1
         for number in range(8):
