@@ -34,6 +34,8 @@ MIN_FACE_SHARE = 0.8
 """Share of the frames that must show a face."""
 MIN_FACE_PX = 48
 """Smallest median distance between forehead and chin, or cheek and cheek, that is worth training on."""
+TRACKING = "tracking.npz"
+"""File of a training's folder that holds what was tracked."""
 TRACKING_VERSION = 1
 """What was tracked by another version is tracked again."""
 MAX_PICTURE_PX = 512
@@ -84,7 +86,7 @@ def _track(path: Path, model: FaceModel, work: Path, frames: int) -> tuple[Whole
     """Track `path`, or read what an earlier run found in the same file."""
     stat = path.stat()
     key = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{TRACKING_VERSION}"
-    saved = work / "tracking.npz"
+    saved = work / TRACKING
     if (known := _load(saved, key)) is not None:
         return known
     seen = _detect(path, frames)

@@ -16,7 +16,9 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from capture.check_command import watch
 from capture.progress import Progress
+from capture.suitability import UnsuitableVideoError
 from capture.train_tracker.processes import Processes
 from models.face import FaceModel
 from models.generator import DESIGNS, GeneratorConfig
@@ -27,10 +29,10 @@ from models.training import choose_device
 from reenact.actor import Actor, ActorError, save_actor
 from reenact.appearance import fit_appearance
 from reenact.consent import Consent, add_consent_arguments, consent_of_arguments
-from reenact.dataset import Recording, read_rendering
+from reenact.dataset import Indices, Recording, read_rendering
 from reenact.journal import GRID, Journal
 from reenact.quality import measure
-from reenact.recorded_video import HELD_OUT_SHARE, read_video
+from reenact.recorded_video import HELD_OUT_SHARE, TRACKING, read_video
 from reenact.signing import SigningError, own_key
 from reenact.square import KEY as SQUARE
 from reenact.target import Target
@@ -42,6 +44,8 @@ SAVE_EVERY_S = 60.0
 """Training time between checkpoints: what an interruption can cost."""
 JUDGED = 12
 """Held-out frames that a running training is judged on."""
+MOST_JUDGED = 160
+"""Held-out frames that a finished one is judged on at most: LPIPS takes as long as a step of training."""
 PREVIEW_SIZE = 256
 
 
@@ -66,6 +70,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--held-out", type=float, default=HELD_OUT_SHARE, metavar="SHARE",
         help="share of a video, its end, that is judged on and never trained on (default 0.1)",
     )  # fmt: skip
+    parser.add_argument(
+        "--unchecked", action="store_true", help="take the video even if `reenact check` would refuse it"
+    )
     parser.add_argument("--title", default="", help="name of the target for people")
     parser.add_argument("--license", default="LicenseRef-consented-use", help="licence of the package")
     parser.add_argument("--work", type=Path, metavar="DIR", help="checkpoints (default: NAME.actor.training beside it)")
@@ -96,7 +103,9 @@ def run(args: argparse.Namespace) -> int:
         with Processes(device) as processes:
             model = FaceModel.load()
             # The first process tracks and cuts; the others find what it left.
-            recording = processes.share(lambda: read_recording(args.source, model, work, args.held_out))
+            recording = processes.share(
+                lambda: read_recording(args.source, model, work, args.held_out, is_checked=not args.unchecked)
+            )
             trainer, look = prepare(
                 recording, model, config, generator, work, processes, base=base, restart=args.restart
             )
@@ -107,6 +116,9 @@ def run(args: argparse.Namespace) -> int:
             actor = package(trainer, look, args.output, title=title, consent=consent, license=args.license)
     except KeyboardInterrupt:
         print(f"reenact train: interrupted; the same command goes on from {work}", file=sys.stderr)
+        return 1
+    except UnsuitableVideoError as error:
+        print(f"reenact train: {args.source.name} will not do. {error}", file=sys.stderr)
         return 1
     except (ActorError, VideoError, PerceptualWeightsError, ValueError, OSError) as error:
         print(f"reenact train: {error}", file=sys.stderr)
@@ -121,12 +133,20 @@ def read_base(name: str) -> dict[str, Tensor] | None:
     return None if name == "none" else Actor.load(name).load_generator().state_dict()
 
 
-def read_recording(source: Path, model: FaceModel, work: Path, held_out_share: float = HELD_OUT_SHARE) -> Recording:
-    """Read a folder of exact frames, or track a video into `work`. Raises `ValueError` where there is neither."""
+def read_recording(
+    source: Path, model: FaceModel, work: Path, held_out_share: float = HELD_OUT_SHARE, *, is_checked: bool = False
+) -> Recording:
+    """Read a folder of exact frames, or track a video into `work`.
+
+    Where it `is_checked`, a video that is seen for the first time must do for a target: raises `UnsuitableVideoError`
+    before anything long begins. Raises `ValueError` where there is neither folder nor video.
+    """
     if source.is_dir():
         return read_rendering(source, model)
     if not source.is_file():
         raise ValueError(f"{source}: there is no such video or folder")
+    if is_checked and not (work / TRACKING).exists():
+        watch(source)
     return read_video(source, model, work, held_out_share)
 
 
@@ -195,16 +215,24 @@ def _judge(trainer: Trainer, journal: Journal) -> None:
     journal.show(trainer.step, trainer.folder / GRID)
 
 
-def some_held_out(recording: Recording, count: int = 6) -> np.ndarray[Any, np.dtype[np.int64]]:
+def some_held_out(recording: Recording, count: int = 6) -> Indices:
     """Choose held-out frames to look at; training frames where nothing is held out."""
     frames = recording.held_out if len(recording.held_out) else recording.training
     return frames[np.linspace(0, len(frames) - 1, min(count, len(frames))).astype(int)]
 
 
+def pairs(frames: Indices, most: int) -> Indices:
+    """Choose about `most` of `frames`, spread, two in a row each time: flicker is seen between neighbours."""
+    if len(frames) <= most:
+        return frames
+    first = np.linspace(0, len(frames) - 2, most // 2).astype(int)
+    return frames[np.unique(np.stack([first, first + 1]))]
+
+
 def package(trainer: Trainer, look: FaceParams, output: Path, *, title: str, consent: Consent, license: str) -> Actor:  # noqa: A002
     """Judge the averaged generator on the held-out frames and write the package. Raises `ActorError`."""
     recording = trainer.data.recording
-    held_out = recording.held_out if len(recording.held_out) else recording.training[-1:]
+    held_out = pairs(recording.held_out, MOST_JUDGED) if len(recording.held_out) else recording.training[-1:]
     pictures, truth = trainer.compare(held_out)
     report = {
         "held_out": measure(pictures, truth, frames=held_out),
@@ -242,9 +270,7 @@ def package(trainer: Trainer, look: FaceParams, output: Path, *, title: str, con
     )
 
 
-def encode_preview(
-    pictures: np.ndarray[Any, np.dtype[np.uint8]], recording: Recording, frames: np.ndarray[Any, np.dtype[np.int64]]
-) -> bytes:
+def encode_preview(pictures: np.ndarray[Any, np.dtype[np.uint8]], recording: Recording, frames: Indices) -> bytes:
     """Encode the generated picture that looks most straight into the camera, eyes open, as WebP."""
     turned = np.abs(recording.params.rotation[frames]).sum(1) + np.abs(recording.params.expression[frames]).sum(1) * 0.1
     turned = turned + np.abs(recording.params.gaze[frames]).sum((1, 2)) * 0.25

@@ -268,6 +268,7 @@ class Jobs:
         words = ["train", str(folder / job.video), f"--output={actor}", f"--work={folder / 'work'}"]
         words += [f"--title={job.title}", f"--person={job.person}", f"--purpose={job.purpose}", f"--until={job.until}"]
         words += [f"--minutes={job.minutes}", f"--resolution={job.resolution}", "--json"]
+        words += ["--unchecked"]  # it has been
         words += [f"--consent={self._statement(job)}"]
         job.state, self._running, self._is_paused = "training", job, False
         (folder / "progress.json").unlink(missing_ok=True)

@@ -18,8 +18,11 @@ from models.params import EXPRESSION_INDEX, FaceParams
 from reenact.appearance import fit_appearance
 from reenact.conditioning import ConditioningRenderer
 from reenact.dataset import Recording
+from reenact.train import pairs
 from reenact.trainer import Trainer, TrainingConfig
 from reenact.training_set import TrainingSet
+from streamer.cli import main
+from tests.enrolment import BAD
 
 SIZE = 128
 SMALL = GeneratorConfig(
@@ -182,3 +185,22 @@ def test_critics_change_the_generator(data: TrainingSet, tmp_path: Path) -> None
 def test_a_missing_picture_is_named(recording: Recording) -> None:
     with pytest.raises(ValueError, match="frame 99 has no picture"):
         recording.picture(99, SIZE)
+
+
+def test_a_video_that_will_not_do_is_refused_before_anything_long(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    BAD["tiny pictures"][1](tmp_path / "in.mp4")
+    words = ["train", str(tmp_path / "in.mp4"), "-o", str(tmp_path / "out.actor"), "--nobody"]
+    assert main(words) == 1
+    assert "in.mp4 will not do. The picture has 96 × 96 pixels. Record with 240" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_frames_are_judged_two_in_a_row() -> None:
+    frames = np.arange(100, 400)
+    chosen = pairs(frames, 40)
+    assert 30 <= len(chosen) <= 40
+    assert (chosen[0], chosen[-1]) == (100, 399)
+    assert (np.diff(chosen) == 1).sum() >= 15
+    np.testing.assert_array_equal(pairs(frames, 300), frames)
