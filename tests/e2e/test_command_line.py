@@ -200,6 +200,32 @@ def test_what_is_not_understood_exits_with_2(words: list[str], capsys: pytest.Ca
     assert "usage:" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(not MILO.is_dir(), reason="milo.actor is not there")
+def test_keyframes_of_the_editor_move_milo_over_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The source is one picture, held: whatever moves comes from the keyframes."""
+    from capture.follow import measure
+    from capture.landmarks import LandmarkDetector
+
+    source = make_video(tmp_path / "in.mp4", clip_frames("WolfgangLanger_Pexels.mp4", 1) * 25, 12.5)
+    still = {"time_s": 0.4, "values": {}}
+    moved = {"time_s": 1.6, "values": {"yaw": 16, "jawOpen": 0.7, "mouthFunnel": -1}}
+    (tmp_path / "edits.json").write_text(json.dumps({"version": 1, "keys": [moved, still]}))
+    assert (
+        render(source, "milo", tmp_path / "out.mp4", "--edits", str(tmp_path / "edits.json"), "--engine", "torch") == 0
+    )
+    assert last_json(capsys)["frames"] == 25
+    with LandmarkDetector() as detector:
+        found = [detector.detect(image) for _, image in read_frames(tmp_path / "out.mp4")]
+    assert all(found)
+    seen = measure(np.stack([f.points_px for f in found if f]), np.stack([f.depth_px for f in found if f]))
+    yaw, mouth = np.rad2deg(seen["yaw"]), seen["mouth_opening"]
+    assert yaw[-4:].mean() - yaw[:5].mean() == pytest.approx(16, abs=5)
+    assert mouth[-4:].mean() > mouth[:5].mean() + 0.1
+    assert np.ptp(yaw[:5]) < 1.5  # before its first key, and behind its last, it is held
+    assert np.ptp(yaw[-4:]) < 1.5
+    assert (np.diff(yaw[5:20]) > -1.0).all()
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not MILO.is_dir(), reason="milo.actor is not there")
 def test_milo_follows_a_real_face(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
