@@ -11,10 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from capture.suitability import Bounds
 from reenact.actor import BUNDLED
 
 SIDE, FPS = 320, 15
 Picture = NDArray[np.uint8]
+SHORT = Bounds(min_s=3.0)
+"""What `BAD` is checked against: everything but the length as it is, and a few seconds are enough to see it."""
+SECONDS = 3.6
+"""Length of what is bad for another reason than its length."""
 
 
 def face(scale: float = 1.0) -> Picture:
@@ -89,16 +94,16 @@ BAD: dict[str, tuple[str, Callable[[Path], object]]] = {
     ),
     "a list of files": ("unreadable", lambda path: path.write_text(f"ffconcat version 1.0\nfile {__file__}\n")),
     "four hours": ("too_long", hours_long),
-    "three seconds": ("too_short", lambda path: good(path, 3.0)),
-    "a photograph": ("still", lambda path: write(path, iter([face()] * (11 * FPS)))),
-    "nobody": ("no_face", lambda path: write(path, moving(_wall(), 11.0))),
-    "somebody far away": ("small_face", lambda path: write(path, moving(face(0.28), 11.0))),
-    "the dark": ("dark", lambda path: write(path, moving(_dim(face(), 5), 11.0))),
-    "two people": ("two_people", lambda path: write(path, moving(_twice(), 11.0))),
+    "two seconds": ("too_short", lambda path: good(path, 2.0)),
+    "a photograph": ("still", lambda path: write(path, iter([face()] * (8 * FPS)))),
+    "nobody": ("no_face", lambda path: write(path, moving(_wall(), SECONDS))),
+    "somebody far away": ("small_face", lambda path: write(path, moving(face(0.28), SECONDS))),
+    "the dark": ("dark", lambda path: write(path, moving(_dim(face(), 5), SECONDS))),
+    "two people": ("two_people", lambda path: write(path, moving(_twice(), SECONDS))),
     "a cut": ("cuts", lambda path: write(path, _cut())),
     "tiny pictures": ("picture_size", lambda path: write(path, (face()[:96, :96] for _ in range(30)))),
 }
-"""What is refused, with which code."""
+"""What is refused by `SHORT`, with which code."""
 
 
 def _wall() -> Picture:
@@ -118,5 +123,5 @@ def _twice() -> Picture:
 
 
 def _cut() -> Iterator[Picture]:
-    yield from moving(face(), 6.0)
-    yield from (_dim(np.fliplr(picture), 2) for picture in moving(face(), 6.0))
+    yield from moving(face(), SECONDS / 2)
+    yield from (_dim(np.fliplr(picture), 2) for picture in moving(face(), SECONDS / 2))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from capture import suitability
 from capture.containers import container_of
 from capture.coverage import AIMS, Coverage, by_group
 from capture.cuts import find_cuts
@@ -16,7 +17,7 @@ from capture.suitability import UnsuitableVideoError, check_video
 from capture.track import Track
 from models.params import EXPRESSION_INDEX, FaceParams
 from streamer.cli import main
-from tests.enrolment import BAD, good
+from tests.enrolment import BAD, SECONDS, SHORT, good
 
 
 def test_a_good_video_will_do(tmp_path: Path) -> None:
@@ -36,23 +37,31 @@ def test_what_will_not_do_is_refused(name: str, tmp_path: Path) -> None:
     path = tmp_path / "video.mp4"
     make(path)
     with pytest.raises(UnsuitableVideoError) as refusal:
-        check_video(path)
+        check_video(path, SHORT)
     assert refusal.value.code == code
     assert refusal.value.reason.endswith(".")
     assert refusal.value.cure.endswith(".")
 
 
 def test_the_first_half_of_a_file_is_told_from_the_whole(tmp_path: Path) -> None:
-    whole = good(tmp_path / "good.mkv").read_bytes()
+    whole = good(tmp_path / "good.mkv", 2 * SECONDS).read_bytes()
     path = tmp_path / "half.mkv"
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UnsuitableVideoError) as refusal:
+        check_video(path, SHORT)
+    assert refusal.value.code == "damaged"
+
+
+def test_a_video_of_the_least_length_and_one_a_second_shorter(tmp_path: Path) -> None:
+    path = good(tmp_path / "good.mp4", SECONDS)
+    assert check_video(path, SHORT).seconds == pytest.approx(SECONDS, abs=0.1)
+    with pytest.raises(UnsuitableVideoError, match="10 are the least"):
         check_video(path)
-    assert refusal.value.code in ("damaged", "too_short")
 
 
-def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check", str(good(tmp_path / "good.mp4")), "--json"]) == 0
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suitability, "Bounds", lambda: SHORT)
+    assert main(["check", str(good(tmp_path / "good.mp4", SECONDS)), "--json"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["suitable"] is True
     (tmp_path / "bad.mp4").write_bytes(b"PK")
     assert main(["check", str(tmp_path / "bad.mp4"), "--json"]) == 1
