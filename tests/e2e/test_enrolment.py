@@ -18,13 +18,13 @@ from tests.enrolment import good
 
 pytestmark = pytest.mark.browser
 
-RECORD_MS = 13_000
+RECORD_MS = 7_000
 
 
 @pytest.fixture
 def page(chromium_path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setenv("REENACT_DATA", str(tmp_path / "data"))
-    camera = camera_file(good(tmp_path / "camera.mp4", 12.0), size=(320, 320), min_seconds=24.0)
+    camera = camera_file(good(tmp_path / "camera.mp4", 6.0), size=(320, 320), min_seconds=12.0)
     try:
         with serving(tmp_path / "server.log", module="tests.e2e.enrolling_server") as (address, _):
             with sync_playwright() as playwright:
