@@ -11,21 +11,24 @@ import argparse
 import dataclasses
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from capture.train_tracker.processes import Processes
 from models.face import FaceModel
 from models.generator import GeneratorConfig
+from models.losses import importance
 from models.memory import keep_memory
 from models.training import choose_device
-from reenact.dataset import Recording
-from reenact.quality import measure
+from reenact.dataset import Indices, Recording
+from reenact.quality import Images, measure
 from reenact.recorded_video import HELD_OUT_SHARE
-from reenact.train import prepare, read_base, read_recording, train
-from reenact.trainer import TrainingConfig
+from reenact.train import pairs, prepare, read_base, read_recording, train
+from reenact.trainer import Trainer, TrainingConfig
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "whole": {},
@@ -41,11 +44,24 @@ COUNTS = (500, 1000, 2000)
 """Training frames, of all that there are, that the curve of quality against frames is drawn from."""
 
 
+JUDGED = 80
+"""Held-out frames that each is judged on at most."""
+EYES = 5.0
+"""What `importance` gives to the eyes, at least."""
+
+
 def fewer(recording: Recording, count: int) -> Recording:
     """Leave the first `count` training frames of a recording, and all held-out ones."""
     kept = np.sort(np.concatenate([recording.training[:count], recording.held_out]))
     files = dict(zip(recording.pictured.tolist(), recording.pictures, strict=True))
     return dataclasses.replace(recording, pictured=kept, pictures=tuple(files[int(frame)] for frame in kept))
+
+
+def eye_error(trainer: Trainer, pictures: Images, truth: Images, frames: Indices) -> float:
+    """Give the mean absolute error in levels on and around the eyes: too few pixels to show in the whole picture's."""
+    current, _, _ = trainer.data.batch(frames, torch.device("cpu"))
+    is_eye = (importance(current) >= EYES).numpy()[:, 0]
+    return float(np.abs(pictures.astype(np.float32) - truth)[is_eye].mean())
 
 
 def ablate(
@@ -58,8 +74,9 @@ def ablate(
     seed: int,
     base_name: str = "none",
     held_out_share: float = HELD_OUT_SHARE,
+    only: Sequence[str] = (),
 ) -> dict[str, dict[str, float]]:
-    """Train and judge every variant in a folder of this budget's own; those that are done there are not done again.
+    """Train and judge every variant, or `only` some, in a folder of this budget's own; none that is done there again.
 
     Gives the table that is also written to `ablation.json`: for each variant its measures by name.
     """
@@ -75,14 +92,15 @@ def ablate(
     runs += [(f"{n} frames", fewer(recording, n), {}) for n in COUNTS if n < len(recording.training)]
     with Processes(choose_device(device)) as processes:
         for name, seen, changes in runs:
-            if name in table:
+            if name in table or (only and name not in only):
                 continue
             generator = GeneratorConfig.of_size(resolution, **changes)
             trainer, _ = prepare(seen, model, config, generator, output / name.replace(" ", "_"), processes, base=base)
             train(trainer)
-            frames = recording.held_out
+            frames = pairs(recording.held_out, JUDGED)
             pictures, truth = trainer.compare(frames)
             table[name] = measure(pictures, truth, frames=frames)
+            table[name]["eyes"] = eye_error(trainer, pictures, truth, frames)
             table_path.write_text(json.dumps(table, indent=1))
     return table
 
@@ -97,12 +115,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=TrainingConfig().seed, help="of weights, order and crops")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--base", default="none", help="target whose network every variant starts from, where alike")
+    parser.add_argument("--only", action="append", default=[], metavar="VARIANT", help="this variant; may be repeated")
     parser.add_argument("--held-out", type=float, default=HELD_OUT_SHARE, help="share of a video, its end, to judge on")
     args = parser.parse_args()
     keep_memory()
     table = ablate(
         args.source, args.output, steps=args.steps, resolution=args.resolution, device=args.device, seed=args.seed,
-        base_name=args.base, held_out_share=args.held_out,
+        base_name=args.base, held_out_share=args.held_out, only=args.only,
     )  # fmt: skip
     columns = list(next(iter(table.values())))
     sys.stdout.write(f"{'':20}" + "".join(f"{column:>14}" for column in columns) + "\n")
