@@ -166,13 +166,18 @@ class SpaceTimeGenerator(nn.Module):
                 keep[:, 3 * index : 3 * index + 3] = 0
         self.register_buffer("keep", keep, persistent=False)
 
-    def _add_trunk(self) -> None:
-        """Make the layers of `encode_levels`, and those that lead up again."""
+    def _add_trunk(self, surface: int = 0) -> None:
+        """Make the layers of `encode_levels`, of what enters it, and those that lead up again.
+
+        `surface` channels enter beside the frame, where there are any.
+        """
         config, widths = self.config, self.config.widths
         side = config.trunk_size // 4
         self.fuse = convolution(config.stem_channels * config.window, widths[2], size=1)
         self.canvas = nn.Parameter(torch.zeros(1, widths[1], side, side))
         self.enter = convolution(CONDITIONING_CHANNELS * 4, widths[0], size=1)
+        if surface:
+            self.enter_surface = convolution(surface, widths[0], size=1)
         self.down = nn.ModuleList(convolution(a, b, stride=2) for a, b in itertools.pairwise(widths))
         self.encode = nn.ModuleList(ResidualBlock(width) for width in widths[2:])
         # One pixel wide and before the enlargement: the same function as behind it, at a quarter of the work.

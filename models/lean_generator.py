@@ -51,8 +51,7 @@ class LeanGenerator(SpaceTimeGenerator):
         super().__init__(config)
         widths = config.widths
         surface = BLOCK**2 * (config.texture_channels + SURFACE_EXTRA)
-        self._add_trunk()
-        self.enter_surface = convolution(surface, widths[0], size=1)
+        self._add_trunk(surface)
         self.decode_blocks = nn.ModuleList(
             ThinBlock(width) if level < 2 else ResidualBlock(width) for level, width in enumerate(widths[:-1])
         )
