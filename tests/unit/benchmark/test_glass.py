@@ -7,20 +7,21 @@ import numpy as np
 import pytest
 
 from tests.benchmark.glass import Side, compare_glass
+from tests.benchmark.jumps import Watched
 from tests.unit.benchmark.test_jumps import watched
 
 
 def seen(delay_ms: float, said_ms: float) -> dict[str, Any]:
     """What a page gives of a turn: an output `delay_ms` behind the camera, of which the page says `said_ms`."""
     camera, output = watched(0.0), watched(delay_ms, seed=1)
-    rows = [
-        [[at, at, base64.b64encode(np.clip(picture, 0, 255).astype(np.uint8).tobytes()).decode()] for at, picture in zip(
-            side.times_ms.tolist(), side.pictures, strict=True
-        )]
-        for side in (camera, output)
-    ]  # fmt: skip
+
+    def encoded(side: Watched) -> list[list[Any]]:
+        pictures = np.clip(side.pictures, 0, 255).astype(np.uint8)
+        texts = [base64.b64encode(picture.tobytes()).decode() for picture in pictures]
+        return [[at, at, text] for at, text in zip(side.times_ms.tolist(), texts, strict=True)]
+
     frames = [{"atMs": at, "total": said_ms} for at in output.times_ms.tolist()]
-    return {"camera": rows[0], "output": rows[1], "said": [said_ms], "frames": frames, "stats": None}
+    return {"camera": encoded(camera), "output": encoded(output), "said": [said_ms], "frames": frames, "stats": None}
 
 
 @pytest.mark.parametrize(("said_ms", "off_ms", "share"), [(80.0, 0.0, 1.0), (65.0, -15.0, 0.0)])
