@@ -38,24 +38,46 @@ def page(chromium_path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         camera.unlink()
 
 
+def fill_in(page: Any) -> None:
+    page.fill("#enrol [name=person]", "Nora Berg")
+    page.fill("#enrol [name=title]", "Nora")
+    page.fill("#enrol [name=purpose]", "the play")
+    page.check("#enrol input[type=checkbox]")
+
+
+def is_statement(response: Any) -> bool:
+    return bool(response.url.endswith("/statement"))
+
+
 def test_from_consent_to_live(page: Any, tmp_path: Path) -> None:
     page.click("#new-target")
     page.click("#enrol form button[type=submit]")
     assert page.is_visible("#enrol form")  # nothing goes on without a name, a purpose and a mark
-    page.fill("#enrol [name=person]", "Nora Berg")
-    page.fill("#enrol [name=title]", "Nora")
-    page.fill("#enrol [name=purpose]", "the play")
-    assert page.input_value("#enrol [name=statement]").startswith("I, Nora Berg, agree")
-    page.check("#enrol input[type=checkbox]")
+    fill_in(page)
+    page.check("#enrol [name=given][value=spoken]")
     page.click("#enrol form button[type=submit]")
+    answers: list[int] = []
+    page.on("response", lambda response: answers.append(response.status) if is_statement(response) else None)
+    page.click("#enrol .shoot:not([disabled])")
+    page.wait_for_selector("#enrol .booth .time:not([hidden])", timeout=30_000)
+    page.wait_for_timeout(1_500)
+    page.click("#enrol .shoot")
+    page.click("#enrol .use:not([hidden])")
 
-    # A file that is none is refused with what to do, and leaves nothing.
+    # A file that is none is refused with what to do, and leaves nothing, what was spoken for it included.
     (tmp_path / "holiday.mp4").write_bytes(b"PK\x03\x04" + bytes(5000))
     page.set_input_files("#enrol .pick input", tmp_path / "holiday.mp4")
     page.wait_for_selector("#enrol .again:not([hidden])")
     assert "send an MP4" in page.inner_text("#enrol .verdict .text")
     assert [path.name for path in (tmp_path / "data" / "enrolment").iterdir()] == ["lock"]
-    page.click("#enrol .again")
+    assert answers == [200]  # what was spoken had come, and is a video
+
+    page.click("#enrol header button")
+    page.click("#new-target")
+    fill_in(page)
+    page.check("#enrol [name=given][value=written]")
+    assert page.input_value("#enrol [name=statement]").startswith("I, Nora Berg, agree")
+    page.click("#enrol form button[type=submit]")
 
     page.click("#enrol .shoot:not([disabled])")
     page.wait_for_selector("#enrol .booth .time:not([hidden])", timeout=90_000)
