@@ -284,13 +284,16 @@ class InferenceWorker:
     def _fall_back(self, pipeline: Pipeline, reenactor: Reenactor, error: Exception) -> Reenactor:
         """Go on with the next engine, loudly, or with all of them anew. Raises `EngineError` where that is in vain."""
         logger.warning("the engine fails, the next one takes over: %s", error)
+        _let_go(error)
         try:
             with self._at("open"):
                 self._painter.wait()
                 self._painter.take_error()  # of the same engine
                 reenactor.fall_back()
         except EngineError as none_left:
+            _let_go(none_left)
             return self._start_anew(pipeline, none_left)
+        trim_memory()
         self._announce(pipeline, reenactor)
         engine = reenactor.engine_name
         pipeline.refuse(
@@ -457,6 +460,13 @@ class InferenceWorker:
         if pipeline.orders.is_mesh_wanted and not 0.0 <= since_s < 0.95 * control.MESH_INTERVAL_S:
             self._mesh_s = frame.time_s
             pipeline.show_mesh(control.mesh(reenactor.mesh()))
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Take the stacks from an error and its causes: they hold what has failed, and the memory of it."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def _settle_memory() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, cast
@@ -21,7 +22,7 @@ from streamer.pipeline import MAX_RESTARTS
 from streamer.serve import serve
 from streamer.watchdog import MAX_STUCK, MEMORY_LOOKS, STUCK_LOOKS, Watchdog, memory_limit_mib, resident_mib
 from streamer.worker import MAX_ENGINE_FAILURES
-from tests.unit.streamer.fakes import FakeClock, FakeSettings, FakeTargets
+from tests.unit.streamer.fakes import FakeClock, FakeReenactor, FakeSettings, FakeTargets
 from tests.unit.streamer.test_worker import Rig, until
 
 
@@ -213,6 +214,49 @@ def test_an_engine_that_fails_gives_way_to_the_next(rig: Rig) -> None:
     assert message == "The engine failed while running; torch goes on: openvino bf16 failed while running."
     rig.turn(pipeline)
     pipeline.close()
+
+
+class Memory:
+    """Stands for what an engine holds."""
+
+
+@pytest.mark.parametrize("is_last", [False, True])
+def test_what_a_failed_engine_held_is_gone_before_the_next_one_is_made(rig: Rig, is_last: bool) -> None:
+    from reenact.engines.engine import EngineError
+
+    held: list[weakref.ref[Memory]] = []
+
+    def fail(_: Any) -> None:
+        memory = Memory()  # in a frame of the error's stack
+        held.append(weakref.ref(memory))
+        raise EngineError("openvino bf16 failed: out of registers")
+
+    def fall_back() -> None:
+        found.append([memory() for memory in held[1:]])  # pytest keeps the first one, for its report of the log
+        if is_last:
+            memory = Memory()
+            held.append(weakref.ref(memory))
+            raise EngineError("No engine is left.")
+        reenactor.on_process = lambda _: None
+
+    def open_again(name: str) -> FakeReenactor:
+        found.append([memory() for memory in held[1:]])
+        return FakeTargets.open(rig.targets, name)
+
+    found: list[list[Memory | None]] = []
+    pipeline, listener = rig.pipeline()
+    rig.workers.serve(pipeline)
+    listener.next()
+    (reenactor,) = rig.targets.opened
+    reenactor.on_process, reenactor.on_fall_back = fail, fall_back
+    rig.workers.all[0]._factory = open_again
+    for count in range(1, MAX_ENGINE_FAILURES + 1):
+        pipeline.source.put(rig.frame())
+        until(lambda count=count: pipeline.meter.snapshot().dropped.get("failed", 0) == count)  # type: ignore[misc]
+    assert {listener.next()[0], listener.next()[0]} == {"engine", "refused"}
+    pipeline.close()
+    assert len(found) == 1 + is_last
+    assert not any(memory for seen in found for memory in seen)
 
 
 def fail_for_good(rig: Rig, pipeline: Any) -> None:
