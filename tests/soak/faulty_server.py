@@ -66,12 +66,12 @@ def make_faulty(engine: Any, chance: Chance) -> None:
 
 def make_deadly(reenactor: Any, chance: Chance) -> None:
     """Let a reenactor end its thread by chance."""
-    look = reenactor.look
+    process = reenactor.process
 
     def deadly(self: Any, image: Any, time_s: float) -> Any:
         if chance.comes():
             raise SystemExit("a soak test ends this thread")
-        return look(self, image, time_s)
+        return process(self, image, time_s)
 
     begin = reenactor.begin
 
@@ -79,7 +79,7 @@ def make_deadly(reenactor: Any, chance: Chance) -> None:
         Chance.is_on = True
         return begin(self, session)
 
-    reenactor.look, reenactor.begin = deadly, begun
+    reenactor.process, reenactor.begin = deadly, begun
 
 
 if __name__ == "__main__":
