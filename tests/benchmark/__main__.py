@@ -11,6 +11,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ from tests.benchmark.measurements import (
     measure_tracking,
     read_clip,
 )
+from tests.benchmark.networks import measure_all_cases
 from tests.benchmark.paired import Row, table
 from tests.benchmark.provenance import measure_provenance, measure_trust
 from tests.benchmark.regression import measure_regression
@@ -63,6 +65,9 @@ def main() -> int:
     parser.add_argument(
         "--glass-turns", type=int, default=3, help="turns of 20 s of ours and of a stock echo; 0 leaves them out"
     )
+    parser.add_argument(
+        "--networks", action=argparse.BooleanOptionalAction, default=True, help="also measure through bad networks"
+    )
     args = parser.parse_args()
     effort = Effort(rounds=args.rounds, engine=args.engine, sizes=tuple(int(size) for size in args.sizes.split(",")))
     described = machine()
@@ -93,6 +98,7 @@ def main() -> int:
     elif args.live_seconds > 0:
         skipped.append("the run in a browser: no Chromium, or no clip")
     glass = measure_side_by_side(clip, chromium, turns=args.glass_turns, skipped=skipped)
+    networks = measure_all_cases(chromium, skipped) if args.networks else []
     if frames:
         run("the live path", lambda: measure_live(actor, frames, effort))
         run(
@@ -124,6 +130,7 @@ def main() -> int:
     for reason in skipped:
         print(f"not measured: {reason}")
     measured = {"rows": [row.to_json() for row in rows], "browser": live, "glass": glass, "skipped": skipped}
+    measured["networks"] = [asdict(outcome) for outcome in networks]
     print(json.dumps({"machine": described, **measured}))
     return 0
 

@@ -23,6 +23,7 @@ from reenact.actor import Actor
 from reenact.conditioning import ConditioningRenderer
 from reenact.engines.engine import Engine
 from reenact.engines.select import make_engine
+from reenact.moving_frames import moving_frames
 from reenact.window import Step
 from tests.benchmark.paired import Row, Work, compare
 from tests.clips import read_frames
@@ -134,7 +135,8 @@ def _generate(engine: Engine, conditioning: NDArray[np.float32]) -> Work:
 def measure_generation(actor: Actor, size: int, effort: Effort) -> Row:
     """Compare the chosen engine with the same network in PyTorch, float32."""
     generator, conditioning = make_generator(actor, size), conditioning_of(actor, size)
-    selection = make_engine(generator, effort.engine)
+    frames = moving_frames(actor.target, size, FaceModel.load())
+    selection = make_engine(generator, effort.engine, frames=frames)
     reference = make_engine(generator, "torch", "fp32")
     engine = selection.engine
     row = compare(
@@ -156,7 +158,13 @@ def measure_growth(actor: Actor, size: int, effort: Effort) -> list[Row]:
     """Compare generation and rendering at `size` with the same at the actor's own resolution."""
     own = actor.resolution
     conditionings = {side: conditioning_of(actor, side) for side in (size, own)}
-    engines = {side: make_engine(make_generator(actor, side), effort.engine).engine for side in (size, own)}
+    model = FaceModel.load()
+    engines = {
+        side: make_engine(
+            make_generator(actor, side), effort.engine, frames=moving_frames(actor.target, side, model)
+        ).engine
+        for side in (size, own)
+    }
     generated = compare(
         f"generate, {engines[size].name} {engines[size].precision}",
         f"{size}",
@@ -169,7 +177,6 @@ def measure_growth(actor: Actor, size: int, effort: Effort) -> list[Row]:
     )
     for engine in engines.values():
         engine.close()
-    model = FaceModel.load()
     renderers = {side: ConditioningRenderer(model, actor.target.camera.scaled(side, side)) for side in (size, own)}
     rendered = compare(
         "render",

@@ -94,5 +94,5 @@ window.network = {
   stop: () => { isOn = false; session.close(); },
   stats: async () => [...(await session.peer.getStats()).values()].filter(({ type, kind }) => kind === "video" && /bound-rtp$/.test(type)),
 };
-await session.connect(track, "", "network", new AbortController().signal);
+await session.connect(track, { actor: "", client: "network", codec: "auto" }, new AbortController().signal);
 document.body.dataset.state = "connected";

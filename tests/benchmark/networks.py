@@ -254,6 +254,8 @@ async def measure_networks(
     return outcomes
 
 
+CALM_S, TROUBLE_S = 4.0, 8.0
+"""How long the network is good before and after, and bad between."""
 HEAD = (
     "| trouble | server | shown, 1/s | longest freeze, ms | corrupt, ms | delay before, ms | in it, p95 "
     "| back to normal, s |"
@@ -269,11 +271,27 @@ def row(outcome: Outcome) -> str:
     )
 
 
+def describe_networks(outcomes: Sequence[Outcome]) -> str:
+    """Put results into a table for people."""
+    return "\n".join([HEAD, "|" + " --- |" * 8, *map(row, outcomes)])
+
+
+def measure_all_cases(chromium: str | None, skipped: list[str]) -> list[Outcome]:
+    """Measure as `make bench` does and print it; nothing, with its reason among `skipped`, where that cannot be."""
+    if chromium is None:
+        skipped.append("bad networks: no Chromium")
+        return []
+    print("measuring through bad networks ...", file=sys.stderr)
+    outcomes = asyncio.run(measure_networks(chromium, CASES, calm_s=CALM_S, trouble_s=TROUBLE_S))
+    print(describe_networks(outcomes))
+    return outcomes
+
+
 def main() -> int:
     """Run the command; 1 if our server does not show what it must."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmark.networks", description=__doc__)
-    parser.add_argument("--calm-seconds", type=float, default=4.0)
-    parser.add_argument("--trouble-seconds", type=float, default=8.0)
+    parser.add_argument("--calm-seconds", type=float, default=CALM_S)
+    parser.add_argument("--trouble-seconds", type=float, default=TROUBLE_S)
     parser.add_argument("--case", action="append", help="only cases whose name contains this")
     parser.add_argument("--server", choices=("ours", "stock"), help="only this one")
     args = parser.parse_args()
@@ -291,7 +309,7 @@ def main() -> int:
             servers=(args.server,) if args.server else ("ours", "stock"),
         )
     )
-    print("\n".join([HEAD, "|" + " --- |" * 8, *map(row, outcomes)]))
+    print(describe_networks(outcomes))
     print(json.dumps([asdict(outcome) for outcome in outcomes]))
     return 0 if all(outcome.is_good for outcome in outcomes if outcome.server == "ours") else 1
 
