@@ -19,7 +19,8 @@ from tests.unit.streamer.fakes import FakeSettings, FakeTargets
 
 @pytest.fixture(autouse=True)
 def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the logging of the test run as it is."""
+    """Leave the logging and the memory of the test run as they are."""
+    monkeypatch.setattr(serve_module, "share_memory", lambda: None)
     monkeypatch.setattr(serve_module, "_log_to_stderr", lambda _: None)
     monkeypatch.setattr(sys, "setswitchinterval", lambda _: None)
 
@@ -39,6 +40,19 @@ def test_options_win_over_set_and_set_over_the_file(tmp_path: Path) -> None:
     assert (config.server.port, config.server.max_sessions) == (3, 2)
     assert config.settings.transfer.mouth_gain == 0.5
     assert config.settings.smoothing.beta == 0.5
+
+
+def test_memory_is_shared_before_anything_takes_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    def check_internals() -> list[str]:
+        calls.append("internals")
+        return ["aiortc is another one."]
+
+    monkeypatch.setattr(serve_module, "share_memory", lambda: calls.append("memory"))
+    monkeypatch.setattr(serve_module, "check_internals", check_internals)
+    assert run(parse()) == 1
+    assert calls == ["memory", "internals"]
 
 
 def test_what_is_unknown_fails() -> None:
