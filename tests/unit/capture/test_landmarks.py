@@ -54,6 +54,29 @@ def test_a_cut_to_another_place_loses_no_frame(detector: LandmarkDetector, paint
     assert all(detector.detect(places[index // 2 % 2]) is not None for index in range(8))
 
 
+def test_a_face_that_jumped_is_looked_at_where_it_is_now(
+    detector: LandmarkDetector, paint: Painter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, after = (
+        paint(head(translation=(0.0, 0.0, -0.6))),
+        paint(head(rotation=(0.3, 0.1, 0.0), translation=(0.06, 0.02, -0.6))),
+    )
+    settled = [detector.detect(after) for _ in range(3)][-1]
+    assert settled is not None
+
+    def error_after_the_jump() -> float:
+        detector.reset()
+        for _ in range(3):
+            detector.detect(before)
+        found = detector.detect(after)
+        assert found is not None
+        return float(np.abs(found.points_px - settled.points_px).mean())
+
+    error_px = error_after_the_jump()
+    monkeypatch.setattr(landmarks, "JUMP", np.inf)
+    assert error_px < 0.6 * error_after_the_jump()
+
+
 def test_of_two_faces_the_prominent_one_is_followed_and_both_are_counted(
     detector: LandmarkDetector, paint: Painter
 ) -> None:
