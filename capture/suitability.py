@@ -186,7 +186,7 @@ def _watch(
             if not times_s:
                 _check_size(frame.width, frame.height, bounds)
             times_s.append(time_s)
-            small.append(frame.reformat(*SIZE, format="gray").to_ndarray())
+            small.append(np.asarray(frame.reformat(*SIZE, format="gray").to_ndarray(), np.uint8))
             if time_s < next_look_s:
                 continue
             next_look_s = time_s + 1.0 / LOOKS_PER_S - 1e-3
