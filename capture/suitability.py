@@ -139,7 +139,8 @@ def _check_header(container: av.container.InputContainer, bounds: Bounds) -> av.
     if not container.streams.video:
         raise UnsuitableVideoError("no_video", "There is no picture in this file.", "Send the video, not its sound.")
     stream = container.streams.video[0]
-    codec = stream.codec_context.name
+    # FFmpeg has no decoder for a codec that it does not know, and PyAV then no context.
+    codec = getattr(stream.codec_context, "name", "unknown")
     if codec not in CODECS:
         raise UnsuitableVideoError(
             "codec", f"The video is coded as {codec!r}, which is not taken.", "Save it as H.264 (MP4) or VP8 (WebM)."
