@@ -114,10 +114,10 @@ class LandmarkDetector:
         if self._has_jumped(points):
             again = self._follow(image)
             points = points if again is None else again
-        self._last = points
         self._has_seen_face = True
         if self._frame % self._count_every == 0:
             points = self._prefer_prominent(image, points)
+        self._last = points
         self._frame += 1
         return Landmarks(points[:, :2].copy(), points[:, 2].copy(), max(self._num_faces, 1))
 
@@ -141,7 +141,7 @@ class LandmarkDetector:
 
     def _has_jumped(self, points: Array) -> bool:
         """Say whether a face is elsewhere than the one of the frame before."""
-        if self._last is None or self._last.shape != points.shape:
+        if self._last is None:
             return False
         moved_px = float(np.abs(points[:, :2] - self._last[:, :2]).mean())
         return moved_px > JUMP * float(np.ptp(points[:, 0]))

@@ -11,14 +11,11 @@ import hashlib
 import importlib.util
 import inspect
 import logging
-import os
 import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -29,7 +26,7 @@ from torch import Tensor, nn
 from capture.quantization import load_ranges, weights_hash
 from models import quantization
 from models import regressor as regressor_module
-from models.cache import cache_folder
+from models.network_cache import network_folder, stored
 from models.quantization import Ranges, quantized
 from models.regressor import FaceRegressor
 
@@ -149,7 +146,7 @@ class OpenVinoRegressor:
             "INFERENCE_NUM_THREADS": threads,
         }
         try:
-            network = _kept(core, regressor, load_ranges(regressor) if precision == "int8" else None)
+            network = _kept(regressor, load_ranges(regressor) if precision == "int8" else None)
         except ValueError as error:
             raise RegressorEngineError(f"The regressor has no int8 form here: {error}.") from error
         compiled = core.compile_model(network, "CPU", properties)
@@ -179,7 +176,7 @@ def converted(regressor: FaceRegressor) -> Any:  # noqa: ANN401 - untyped packag
         return openvino.convert_model(_FromBytes(regressor), example_input=example, input=[tuple(example.shape)])
 
 
-def _kept(core: Any, regressor: FaceRegressor, ranges: Ranges | None) -> Any:  # noqa: ANN401
+def _kept(regressor: FaceRegressor, ranges: Ranges | None) -> Any:  # noqa: ANN401
     """Convert, and quantise where there are ranges, or read what that gave another time: tracing takes two seconds."""
     import openvino
 
@@ -187,20 +184,12 @@ def _kept(core: Any, regressor: FaceRegressor, ranges: Ranges | None) -> Any:  #
     digest.update(f"{weights_hash(regressor)} {ranges}".encode())
     for source in (regressor_module, quantization, sys.modules[__name__]):
         digest.update(inspect.getsource(source).encode())
-    folder = cache_folder() / "openvino"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"regressor-{digest.hexdigest()[:32]}.xml"
-    if not path.exists():
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            made = Path(scratch) / path.name
-            network = converted(regressor)
-            if ranges is not None:
-                network = quantized(network, ranges)
-            openvino.save_model(network, made, compress_to_fp16=False)
-            # The weights first: whoever sees the .xml finds them.
-            os.replace(made.with_suffix(".bin"), path.with_suffix(".bin"))
-            os.replace(made, path)
-    return core.read_model(path)
+
+    def make() -> Any:  # noqa: ANN401
+        network = converted(regressor)
+        return network if ranges is None else quantized(network, ranges)
+
+    return stored(network_folder() / f"regressor-{digest.hexdigest()[:32]}.xml", make)
 
 
 @dataclass(frozen=True, slots=True)

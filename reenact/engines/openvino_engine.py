@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import logging
-import os
-import tempfile
 import warnings
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from models import full_generator, lean_generator
 from models import generator as generator_module
-from models.cache import cache_folder
 from models.generator import SpaceTimeGenerator
+from models.network_cache import network_folder, stored
 from reenact.engines import live_step
 from reenact.engines.compiled_step import CompiledStep, core
 from reenact.engines.engine import EngineError
 from reenact.engines.int8_form import Frames, int8_form
 from reenact.engines.live_step import LiveInputs, LiveStep
-
-logger = logging.getLogger(__name__)
 
 PRECISIONS = ("fp32", "bf16", "int8")
 
@@ -50,15 +44,15 @@ class OpenVinoEngine(CompiledStep):
         if precision == "bf16" and not has_bf16():
             raise EngineError("This processor has no bfloat16 arithmetic (AVX-512 BF16 or AMX).")
         self.precision: str = precision
-        network = _converted(generator)
+        path = network_folder() / f"{_fingerprint(generator)}.xml"
+        network = stored(path, lambda: _convert(generator))
         # Of an int8 network, what does not read 8 bits is computed in this.
         hint = "bf16" if precision != "fp32" and has_bf16() else "f32"
         if precision == "int8":
             if frames is None:
                 raise EngineError("There are no frames of the target to measure its layers on.")
-            path = _engine_cache() / f"{_fingerprint(generator)}.xml"
-            network = int8_form(network, generator, frames(), _keep, path, hint=hint)
-        super().__init__(generator, network, hint=hint, threads=threads, cache=_engine_cache())
+            network = int8_form(network, generator, frames(), path, hint=hint)
+        super().__init__(generator, network, hint=hint, threads=threads, cache=network_folder())
 
 
 def has_bf16() -> bool:
@@ -66,38 +60,7 @@ def has_bf16() -> bool:
     return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def _engine_cache() -> Path:
-    folder = cache_folder() / "openvino"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _converted(generator: SpaceTimeGenerator) -> Any:  # noqa: ANN401 - untyped package
-    """Give OpenVINO's form of the network: kept in the cache, for tracing takes seconds."""
-    path = _engine_cache() / f"{_fingerprint(generator)}.xml"
-    if path.exists() and path.with_suffix(".bin").exists():
-        try:
-            return core().read_model(path)
-        except RuntimeError as error:
-            logger.warning("%s cannot be read (%s): converting again", path, error)
-    return _keep(_convert(generator), path)
-
-
-def _keep(network: Any, path: Path) -> Any:  # noqa: ANN401
-    """Write a network, whole or not at all, unless it is None, and read it from there."""
-    import openvino
-
-    if network is not None:
-        with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-            made = Path(scratch) / path.name
-            openvino.save_model(network, made, compress_to_fp16=False)
-            # The weights first: whoever sees the .xml finds them.
-            os.replace(made.with_suffix(".bin"), path.with_suffix(".bin"))
-            os.replace(made, path)
-    return core().read_model(path)
-
-
-def _convert(generator: SpaceTimeGenerator) -> Any:  # noqa: ANN401
+def _convert(generator: SpaceTimeGenerator) -> Any:  # noqa: ANN401 - untyped package
     import openvino
 
     config = generator.config

@@ -19,6 +19,7 @@ from capture.regressor_engines import (
     disagreement,
     make_regressor_engine,
 )
+from models import network_cache
 from models import regressor as regressor_module
 from models.regressor import FaceRegressor, RegressorConfig
 
@@ -30,7 +31,7 @@ SMALL = RegressorConfig(
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(regressor_engines, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(network_cache, "cache_folder", lambda: tmp_path)
     monkeypatch.setattr(regressor_engines, "_fastest", {})
     return tmp_path
 

@@ -42,7 +42,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     """Keep converted networks of tests out of the user's cache, and share them among tests."""
     folder = tmp_path_factory.getbasetemp() / "engines"
     folder.mkdir(exist_ok=True)
-    monkeypatch.setattr(openvino_engine, "_engine_cache", lambda: folder)
+    monkeypatch.setattr(openvino_engine, "network_folder", lambda: folder)
     return folder
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from capture import regressor_engines
-from models import regressor
+from models import network_cache, regressor
 from models.regressor import FaceRegressor, RegressorConfig
 from streamer import doctor
 from streamer.doctor import Finding, check_codecs, check_machine, check_packages, check_server, examine, run
@@ -25,7 +25,7 @@ def test_the_light_checks_hold_here() -> None:
 
 def test_the_regressor_is_timed_or_refused_with_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(regressor, "DEFAULT_PATH", tmp_path / "regressor.safetensors")
-    monkeypatch.setattr(regressor_engines, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(network_cache, "cache_folder", lambda: tmp_path)
     monkeypatch.setattr(regressor_engines, "AUTO", (("torch", "fp32"),))
 
     def examined() -> dict[str, Finding]:
