@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from typing_extensions import override
 
 from models.generator import SpaceTimeGenerator
-from reenact.engines.engine import Array, EngineError, Image
-from reenact.engines.live_step import LiveInputs, blend, plate_of
-from reenact.window import StemRing, Step
+from reenact.engines.engine import Array, EngineError
+from reenact.engines.streaming import StreamingEngine
 
 
-class CompiledStep:
+class CompiledStep(StreamingEngine):
     """Runs a form of `LiveStep`. Reads and writes our own arrays: nothing is allocated per frame."""
 
     def __init__(
@@ -29,13 +29,10 @@ class CompiledStep:
 
         What was compiled is kept in the folder `cache`.
         """
-        config, size = generator.config, generator.config.resolution
-        self._ring = StemRing(config.window, generator.stem_shape)
-        self._inputs = LiveInputs(generator)
-        self._plate = plate_of(generator)
-        self._block = block = generator.block
-        self._painted = np.zeros((1, size // block, size // block, 4 * block * block), np.float32)
-        self._image = np.zeros((size, size, 3), np.uint8)
+        super().__init__(generator)
+        side, block = generator.config.resolution // self._block, self._block
+        painted = np.zeros((1, side, side, 4 * block * block), np.float32)
+        self._painted = painted[0]
         properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
         if cache is not None:
             properties["CACHE_DIR"] = str(cache)
@@ -46,19 +43,7 @@ class CompiledStep:
         self._request = compiled.create_infer_request()
         for index, array in enumerate(self._inputs.arrays):
             self._bind(index, array)
-        self._request.set_output_tensor(0, _shared(self._painted))
-
-    def generate(self, conditioning: Array, step: Step) -> Image:
-        """Turn conditioning `[9, S, S]` float32 into a picture `[S, S, 3]` uint8 RGB."""
-        self._inputs.set(conditioning)
-        if step is Step.APPEND:
-            self._ring.append()
-        self._run()
-        if step is Step.RESTART and self._ring.past.size:
-            self._ring.fill()
-            self._run()
-        blend(self._painted[0], self._plate, self._block, self._image)
-        return self._image
+        self._request.set_output_tensor(0, _shared(painted))
 
     def further_outputs(self) -> list[Array]:
         """Give what the network says of the last frame behind its picture and its stem."""
@@ -68,6 +53,7 @@ class CompiledStep:
         """Free the compiled network."""
         del self._request
 
+    @override
     def _run(self) -> None:
         if self._ring.past.size:
             self._bind(len(self._inputs.arrays), self._ring.past)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from typing_extensions import override
 
 from models.generator import SpaceTimeGenerator
-from reenact.engines.engine import Array, EngineError, Image
-from reenact.engines.live_step import LiveInputs, LiveStep, blend, plate_of
-from reenact.window import StemRing, Step
+from reenact.engines.engine import EngineError
+from reenact.engines.live_step import LiveStep
+from reenact.engines.streaming import StreamingEngine
 
 
-class TorchEngine:
+class TorchEngine(StreamingEngine):
     """Runs the network as it is written; everything else is compared with it."""
 
     name = "torch"
@@ -23,27 +24,11 @@ class TorchEngine:
         if threads > 0:
             torch.set_num_threads(threads)
         self.precision: str = precision
-        config = generator.config
+        super().__init__(generator)
         self._network = LiveStep(generator).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._ring = StemRing(config.window, generator.stem_shape)
-        self._inputs = LiveInputs(generator)
-        self._plate = plate_of(generator)
-        self._block = generator.block
-        self._image = np.zeros((config.resolution, config.resolution, 3), np.uint8)
         self._tensors = [torch.from_numpy(array) for array in self._inputs.arrays]
 
-    def generate(self, conditioning: Array, step: Step) -> Image:
-        """Turn conditioning `[9, S, S]` float32 into a picture `[S, S, 3]` uint8 RGB."""
-        self._inputs.set(conditioning)
-        if step is Step.APPEND:
-            self._ring.append()
-        self._run()
-        if step is Step.RESTART and self._ring.past.size:
-            self._ring.fill()
-            self._run()
-        blend(self._painted, self._plate, self._block, self._image)
-        return self._image
-
+    @override
     def _run(self) -> None:
         past = [torch.from_numpy(self._ring.past)] if self._ring.past.size else []
         is_bf16 = self.precision == "bf16"
