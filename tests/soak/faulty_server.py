@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 import time
@@ -12,11 +13,13 @@ from reenact.engines.torch_engine import TorchEngine
 from reenact.reenactor import Reenactor
 from streamer.cli import main
 
-FAILURE_S = 25.0
-"""Mean time between failures of the engine."""
+HURRY = float(os.environ.get("SOAK_HURRY", "1"))
+"""How much more often than in an hour's run: a minute must see some of each."""
+FAILURE_S = 25.0 / HURRY
+"""Mean time between failures of each engine."""
 FAILURES = 4
 """Frames at which it fails then: enough for the next engine to take over."""
-END_S = 35.0
+END_S = 35.0 / HURRY
 """Mean time between frames that end their thread, as nothing in Python should."""
 LONGEST_FRAME_S = 0.5
 """What is longer between two frames is a pause, in which nothing can fail."""
@@ -33,7 +36,7 @@ class Chance:
         self._asked_s = time.monotonic()
 
     def _draw(self) -> float:
-        return random.expovariate(1 / self._mean_s)
+        return self._mean_s * random.uniform(0.3, 1.7)
 
     def comes(self) -> bool:
         """Say whether it is time, once each time; never before the first session, when engines are on trial."""
