@@ -35,8 +35,8 @@ def test_what_grows_is_told_from_what_comes_and_goes(is_faulty: bool) -> None:
 
 
 def test_a_short_run_allows_more() -> None:
-    assert grown({"memory": 0.12}, is_faulty=False, is_short=True) == set()
-    assert grown({"memory": 0.3}, is_faulty=False, is_short=True) == {"memory"}
+    assert grown({"memory": 0.12, "threads": 0.3}, is_faulty=False, is_short=True) == set()
+    assert grown({"memory": 0.3, "threads": 0.6}, is_faulty=False, is_short=True) == {"memory", "threads"}
 
 
 def test_what_was_never_measured_is_a_problem() -> None:
