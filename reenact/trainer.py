@@ -35,6 +35,9 @@ STEADY = 0.75
 """Share of a run up to which it can be found to rise no more: behind it, it ends of itself."""
 RISE_DB = 0.05
 """What counts as a better score."""
+STEPS_APART = 100
+"""Steps between scores that are compared: a run that others leave little of the machine is judged by the clock, but has
+not had the time to rise."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +71,8 @@ class TrainingConfig:
     scale_weight: float = 0.01
     """Weight of the logarithm of what is beyond it."""
     patience: int = 6
-    """Judgements in a row without a better score after which the run comes to its end; 0 for never."""
+    """Judgements in a row, `STEPS_APART` or more from each other, without a better score after which the run comes to
+    its end; 0 for never."""
     average: float = 0.999
     """Share of the old weights that the running average keeps in a step."""
     seed: int = 2018
@@ -157,7 +161,11 @@ class Trainer:
         """
         score = self.psnr(frames)
         self.scores.append((self.step, self.spent_s / 60, score))
-        values = [value for _, _, value in self.scores]
+        values, counted = [], -STEPS_APART
+        for step, _, value in self.scores:
+            if step - counted >= STEPS_APART:
+                values.append(value)
+                counted = step
         late = self.config.patience
         if (
             late

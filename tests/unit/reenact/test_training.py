@@ -126,22 +126,36 @@ def test_training_learns_and_goes_on_after_an_interruption(data: TrainingSet, tm
 def test_a_run_whose_score_rises_no_more_comes_to_its_end(
     data: TrainingSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainer = make_trainer(data, tmp_path, steps=400, patience=3)
+    trainer = make_trainer(data, tmp_path, steps=2000, patience=3)
     scores = iter([20.0, 24.0, 27.0, 27.01, 26.9, 27.04, 30.0])
     monkeypatch.setattr(trainer, "psnr", lambda _frames: next(scores))
     ends = []
-    for step in range(20, 160, 20):
+    for step in range(100, 800, 100):
         trainer.step = step
         trainer.judge(data.recording.held_out)
         ends.append(trainer.end)
     assert ends[:5] == [1.0] * 5
-    assert ends[5] == pytest.approx(120 / 400 / 0.75)
+    assert ends[5] == pytest.approx(600 / 2000 / 0.75)
     assert ends[6] == ends[5]  # what it still gains at its end does not make it longer
-    assert trainer.progress == pytest.approx(140 / 160)
+    assert trainer.progress == pytest.approx(700 / 800)
     trainer.save()
-    again = make_trainer(data, tmp_path, steps=400, patience=3)
+    again = make_trainer(data, tmp_path, steps=2000, patience=3)
     assert again.resume()
     assert (again.end, len(again.scores)) == (trainer.end, 7)
+
+
+def test_a_run_that_hardly_gets_a_turn_is_not_taken_for_one_that_stands_still(
+    data: TrainingSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make_trainer(data, tmp_path, steps=2000, patience=3)
+    monkeypatch.setattr(trainer, "psnr", lambda _frames: 20.0)
+    for step in range(10, 310, 10):
+        trainer.step = step
+        trainer.judge(data.recording.held_out)
+    assert trainer.end == 1.0
+    trainer.step = 410
+    trainer.judge(data.recording.held_out)
+    assert trainer.end < 1.0
 
 
 def test_a_base_is_taken_over_where_it_fits(data: TrainingSet, tmp_path: Path) -> None:
