@@ -33,5 +33,8 @@ def container_of(head: bytes) -> str | None:
 
 
 def open_video(path: Path) -> InputContainer:
-    """Open a video or sound file. Raises `av.FFmpegError` or `OSError` where it is none of `FORMATS`."""
-    return av.open(str(path), options=OPTIONS)
+    """Open a video or sound file. Raises `av.FFmpegError` or `OSError` where it is none of `FORMATS`.
+
+    Titles and the like are as whoever wrote them left them, in any encoding: what is no UTF-8 is replaced.
+    """
+    return av.open(str(path), options=OPTIONS, metadata_errors="replace")

@@ -10,7 +10,6 @@ import pytest
 from numpy.typing import NDArray
 
 from capture import suitability
-from capture.containers import container_of
 from capture.coverage import AIMS, Coverage, by_group
 from capture.cuts import find_cuts
 from capture.suitability import UnsuitableVideoError, check_video
@@ -88,14 +87,6 @@ def test_cuts_are_told_from_motion_flashes_and_late_frames() -> None:
     flash = cut[:30].copy()
     flash[15] = 255
     assert find_cuts(flash, times[:30]) == []
-
-
-def test_containers_are_known_by_their_first_bytes() -> None:
-    assert container_of(b"\x00\x00\x00\x18ftypisom") == "mp4"
-    assert container_of(b"\x1a\x45\xdf\xa3" + bytes(8)) == "webm"
-    assert container_of(b"RIFF\x00\x00\x00\x00AVI ") == "avi"
-    for head in (b"", b"ftyp", b"PK\x03\x04" + bytes(8), b"RIFX\x00\x00\x00\x00AVI ", b"#EXTM3U\n#EXT-X"):
-        assert container_of(head) is None
 
 
 def test_coverage_counts_what_is_seen_relative_to_rest() -> None:
