@@ -16,9 +16,15 @@ serve: .venv/.installed ## open the server at http://127.0.0.1:8080
 # Threads of PyTorch that spin while they wait take the two cores from whatever runs beside them: the browser, the server, another engine.
 test bench fuzz soak: export GOMP_SPINCOUNT = 0
 
-test: .venv/.installed-dev ## run every test
+# What has servers and browsers of its own takes both cores, and has them to itself.
+test: .venv/.installed-dev ## run every test; ARGS="tests/unit -k word" for some
 	@.ci/system-packages test
+ifeq ($(ARGS),)
+	$(RUN) pytest -n 2 --dist loadfile tests/unit tests/fuzz
+	$(RUN) pytest tests/e2e
+else
 	$(RUN) pytest $(ARGS)
+endif
 
 check: .venv/.installed-dev ## lint, format and types
 	$(RUN) ruff check .
