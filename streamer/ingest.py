@@ -100,21 +100,9 @@ class Ingest:
         if self._is_decoder_lost.is_set():
             self._is_decoder_lost.clear()
             self._buffer.require_key_frame()
-        data = payload_of(packet)
-        is_start, is_key = describe_payload(codec, packet.payload, data)
         abs_send_time = packet.extensions.abs_send_time
-        release = self._buffer.add(
-            RtpPiece(
-                sequence=packet.sequence_number,
-                timestamp=packet.timestamp,
-                is_marker=bool(packet.marker),
-                is_frame_start=is_start,
-                is_key=is_key,
-                data=data,
-                arrival_ns=now_ns,
-                sent_ns=None if abs_send_time is None else self._send_clock.map(abs_send_time, now_ns),
-            )
-        )
+        sent_ns = None if abs_send_time is None else self._send_clock.map(abs_send_time, now_ns)
+        release = self._buffer.add(piece_of(packet, codec, now_ns, sent_ns))
         for frame in release.frames:
             self._enqueue(frame, codec, now_ns)
         if missing := self._buffer.ask_again(now_ns):
@@ -192,3 +180,19 @@ class Ingest:
                     picture=picture,
                 )
             )
+
+
+def piece_of(packet: RtpPacket, codec: str, arrival_ns: int, sent_ns: int | None = None) -> RtpPiece:
+    """Give what the jitter buffer wants to know of a packet of video; times are the receiver's, ns."""
+    data = payload_of(packet)
+    is_start, is_key = describe_payload(codec, packet.payload, data)
+    return RtpPiece(
+        sequence=packet.sequence_number,
+        timestamp=packet.timestamp,
+        is_marker=bool(packet.marker),
+        is_frame_start=is_start,
+        is_key=is_key,
+        data=data,
+        arrival_ns=arrival_ns,
+        sent_ns=sent_ns,
+    )

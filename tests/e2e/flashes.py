@@ -17,10 +17,10 @@ from aiortc.rtp import RtcpSrPacket, RtpPacket
 from numpy.typing import NDArray
 
 from streamer.aiortc_adapter import install_encoder, install_packet_sink, install_sender_reports, payload_of
-from streamer.codecs import VideoDecoder, describe_payload, make_encoder
-from streamer.jitter import MarkerJitterBuffer, RtpPiece, Unwrapper
-from streamer.packets import VIDEO_TIME_BASE
+from streamer.codecs import make_encoder
+from streamer.jitter import Unwrapper
 from tests.e2e.peers import NumberedCamera
+from tests.e2e.receiving import Pictures
 
 RATE = 48_000
 FRAME = 960
@@ -167,7 +167,7 @@ class Receiver:
                 # Stock aiortc reports a picture's time after encoding it, and takes long for that: ours is quick.
                 install_encoder(transceiver.sender, make_encoder("VP8"))
             if transceiver.kind == "video":
-                _Pictures(self, transceiver.receiver)
+                _Flashes(self, transceiver.receiver)
             else:
                 _Sounds(self, transceiver.receiver)
 
@@ -202,36 +202,18 @@ class _Timeline:
         return at + float(np.median(self._origins[-20:])) if len(self._origins) > 1 else None
 
 
-class _Pictures:
+class _Flashes:
     def __init__(self, ears: Receiver, receiver: Any) -> None:
         self._ears = ears
-        self._buffer = MarkerJitterBuffer()
-        self._decoder = VideoDecoder("VP8")
         self._timeline = _Timeline(90_000, receiver)
-        install_packet_sink(receiver, self)
+        Pictures(receiver, self._see)
 
-    def add(self, packet: RtpPacket) -> tuple[bool, None]:
-        data, now_s = payload_of(packet), time.monotonic()
-        is_start, is_key = describe_payload("VP8", packet.payload, data)
-        release = self._buffer.add(
-            RtpPiece(
-                sequence=packet.sequence_number,
-                timestamp=packet.timestamp,
-                is_marker=bool(packet.marker),
-                is_frame_start=is_start,
-                is_key=is_key,
-                data=data,
-                arrival_ns=round(now_s * 1e9),
-            )
-        )
-        for frame in release.frames:
-            for picture in self._decoder.decode(frame.data, frame.timestamp, VIDEO_TIME_BASE):
-                bright = float(picture.to_ndarray(format="gray")[picture.height // 2 :].mean())
-                self._ears.flashes.append((now_s, bright))
-                wall_s = self._timeline.wall_s(frame.timestamp % (1 << 32))
-                if wall_s is not None:
-                    self._ears.reported_flashes.append((wall_s, bright))
-        return release.is_key_frame_needed, None
+    def _see(self, at_s: float, timestamp: int, picture: av.VideoFrame) -> None:
+        bright = float(picture.to_ndarray(format="gray")[picture.height // 2 :].mean())
+        self._ears.flashes.append((at_s, bright))
+        wall_s = self._timeline.wall_s(timestamp % (1 << 32))
+        if wall_s is not None:
+            self._ears.reported_flashes.append((wall_s, bright))
 
 
 class _Sounds:

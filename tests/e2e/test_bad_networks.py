@@ -9,19 +9,16 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from aiohttp.test_utils import TestServer
-from aiortc.rtp import RtpPacket
 from numpy.typing import NDArray
 
-from streamer.aiortc_adapter import install_packet_sink, payload_of
 from streamer.app import create_app
-from streamer.codecs import VideoDecoder, describe_payload
 from streamer.config import Config
-from streamer.jitter import MarkerJitterBuffer, RtpPiece
-from streamer.packets import VIDEO_TIME_BASE
 from tests.e2e.peers import NumberedCamera, Page, connected, read_number
+from tests.e2e.receiving import Pictures
 from tests.impairment import NONE, Impairment, impairing_relay
 from tests.unit.streamer.fakes import FakeSettings, FakeTargets
 
@@ -31,35 +28,17 @@ TROUBLE = Impairment(loss=0.05, jitter_s=0.02, reordering=0.03, duplication=0.03
 
 @dataclass
 class Viewer:
-    """Decode what comes back, frame by frame, without the stock jitter buffer, which shows damaged pictures."""
+    """Read the number off each picture that comes back."""
 
     camera: NumberedCamera
     seen: list[tuple[float, int]] = field(default_factory=list)
     """Time and number of each picture."""
-    _buffer: MarkerJitterBuffer = field(default_factory=MarkerJitterBuffer)
-    _decoder: VideoDecoder = field(default_factory=lambda: VideoDecoder("VP8"))
 
     def attach(self, page: Page) -> None:
-        install_packet_sink(page.peer.getReceivers()[0], self)
+        Pictures(page.peer.getReceivers()[0], self._see)
 
-    def add(self, packet: RtpPacket) -> tuple[bool, None]:
-        data, now_s = payload_of(packet), time.monotonic()
-        is_start, is_key = describe_payload("VP8", packet.payload, data)
-        release = self._buffer.add(
-            RtpPiece(
-                sequence=packet.sequence_number,
-                timestamp=packet.timestamp,
-                is_marker=bool(packet.marker),
-                is_frame_start=is_start,
-                is_key=is_key,
-                data=data,
-                arrival_ns=round(now_s * 1e9),
-            )
-        )
-        for frame in release.frames:
-            for picture in self._decoder.decode(frame.data, frame.timestamp, VIDEO_TIME_BASE):
-                self.seen.append((now_s, read_number(picture.to_ndarray(format="rgb24"))))
-        return release.is_key_frame_needed, None
+    def _see(self, at_s: float, _: int, picture: av.VideoFrame) -> None:
+        self.seen.append((at_s, read_number(picture.to_ndarray(format="rgb24"))))
 
     def delay_s(self, since_s: float, until_s: float) -> float:
         """Give the median delay of what was seen between two times."""
