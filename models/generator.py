@@ -27,7 +27,7 @@ SLOPE = 0.1
 """Negative slope of the leaky rectifiers."""
 DESIGNS = ("lean", "full")
 FULL_SIZES: dict[str, Any] = {"stem_channels": 24, "widths": (32, 64, 96, 128, 128)}
-"""What the full design is trained with: every new target can begin with a network of these sizes."""
+"""What the full design is trained with."""
 FIRST_DESIGN: dict[str, Any] = {"design": "full", "magnification": 1, "fine_channels": 1}
 """What a config means that was written before there was a choice."""
 
@@ -76,11 +76,8 @@ class GeneratorConfig:
 
     @classmethod
     def of_size(cls, resolution: int, *, design: str = "", **changes: Any) -> Self:  # noqa: ANN401 - fields of several types
-        """Give what suits a `resolution`, in `design` or, where that is empty, the one whose quality was shown.
-
-        Below 512 that is the full design. From 512 on it is the lean one, as for half of it and what is finer.
-        """
-        design = design or ("full" if resolution < 512 else "lean")
+        """Give what suits a `resolution`; lean, where no `design` is asked for, and from 512 on as for half of it."""
+        design = design or "lean"
         if design == "full":
             changes = {**FULL_SIZES, **changes}
         elif resolution >= 512:

@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--window", type=int, default=11, help="conditioning frames seen at once (default 11)")
     parser.add_argument(
         "--design", default="auto", choices=("auto", *DESIGNS),
-        help="of the network: full, or lean at about half the time a frame; auto takes lean from 512 on (default auto)",
+        help="of the network: lean, or full at twice the time a frame; auto is lean (default auto)",
     )  # fmt: skip
     parser.add_argument(
         "--base", default="milo", metavar="ACTOR", help="target whose network is the start (default milo), or none"

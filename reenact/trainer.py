@@ -54,8 +54,10 @@ class TrainingConfig:
     """Peak step of Adam, reached after the first 2 % and falling as a cosine to 2 % of itself."""
     perceptual_from: float = 0.05
     """Share at which the perceptual loss joins."""
-    perceptual_weight: float = 0.5
+    perceptual_weight: float = 1.0
     """Weight of the perceptual loss beside the photometric one."""
+    perceptual_stages: int = 5
+    """Stages of VGG16 that it compares: all that LPIPS does."""
     perceptual_crops: int = 2
     """Crops compared in a step."""
     crop: int = 112
@@ -233,7 +235,7 @@ class Trainer:
 
     def _perceptual(self, output: Tensor, truth: Tensor) -> Tensor:
         if self.perceptual is None:
-            self.perceptual = place(PerceptualLoss(), self.device)
+            self.perceptual = place(PerceptualLoss(self.config.perceptual_stages), self.device)
         size = output.shape[-1]
         side = self.config.crop * size // 256
         crops, wanted = [], []
