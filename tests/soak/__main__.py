@@ -142,12 +142,14 @@ def visit(browser: Browser, address: str, viewer: Page | None, since_s: float, s
     return viewer
 
 
-def run(chromium: str, folder: Path, *, seconds: float, reload_s: float, is_faulty: bool, fps: int = 30) -> Soak:
+def run(
+    chromium: str, folder: Path, *, seconds: float, reload_s: float, is_faulty: bool, is_short: bool, fps: int
+) -> Soak:
     """Use the server for `seconds`, with a camera of `fps` frames a second."""
     soak, log = Soak(), folder / "server.log"
     camera = camera_file(clip_path(), fps=fps, size=(640, 360))
     module = "tests.soak.faulty_server" if is_faulty else "streamer.cli"
-    os.environ["SOAK_HURRY"] = str(SHORT_HURRY if seconds < 60 * SHORT_MINUTES else 1.0)
+    os.environ["SOAK_HURRY"] = str(SHORT_HURRY if is_short else 1.0)
     with serving(log, "--actor", "milo", module=module) as (address, process), sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=chromium, args=[*ARGUMENTS, f"--use-file-for-fake-video-capture={camera}"]
@@ -203,14 +205,18 @@ def judge(soak: Soak, *, share: float, is_short: bool, is_faulty: bool) -> list[
         if third == 0:
             soak.problems.append(f"{name} was never measured")
             continue
-        first, last = (typical(part, is_faulty=is_faulty) for part in (values[:third], values[-third:]))
+        parts = values[:third], values[-third:]
+        first, last = (typical(part, is_faulty=is_faulty) for part in parts)
         factor = bound.short_factor if is_short else bound.factor
         is_held = last <= factor * first + bound.extra
         if not is_held:
             soak.problems.append(f"{name} grew from {first:.1f} to {last:.1f} {bound.unit}".rstrip())
-        medians = [statistics.median(part) for part in (values[:third], values[-third:])]
-        row = {"quantity": name, "first": first, "last": last, "medians": medians, "unit": bound.unit}
-        rows.append({**row, "is_held": is_held})
+        rows.append(
+            {
+                "quantity": name, "first": first, "last": last, "medians": [statistics.median(part) for part in parts],
+                "unit": bound.unit, "is_held": is_held,
+            }
+        )  # fmt: skip
     return rows
 
 
@@ -227,18 +233,22 @@ def main() -> int:
     if chromium is None:
         print("soak: no Chromium: install the package chromium, or name one with CHROMIUM=...", file=sys.stderr)
         return 1
-    seconds = 60 * args.minutes
+    seconds, is_short = 60 * args.minutes, args.minutes < SHORT_MINUTES
     reload_s = min(args.reload, max(10.0, seconds / 6))
     report, has_failed = {}, False
     for kind in ("plain", "faulty"):
         if args.only not in (None, kind):
             continue
+        is_faulty = kind == "faulty"
         with tempfile.TemporaryDirectory() as scratch:
             folder = args.log / kind if args.log else Path(scratch)
             folder.mkdir(parents=True, exist_ok=True)
-            soak = run(chromium, folder, seconds=seconds, reload_s=reload_s, is_faulty=kind == "faulty", fps=args.fps)
+            soak = run(
+                chromium, folder, seconds=seconds, reload_s=reload_s, is_faulty=is_faulty, is_short=is_short,
+                fps=args.fps,
+            )  # fmt: skip
         share = max(WARM_UP, min(0.6, 1.5 * reload_s / seconds))
-        rows = judge(soak, share=share, is_short=args.minutes < SHORT_MINUTES, is_faulty=kind == "faulty")
+        rows = judge(soak, share=share, is_short=is_short, is_faulty=is_faulty)
         print(f"{kind}: {args.minutes:g} minutes, {dict(soak.counts)}")
         for row in rows:
             mark = "held" if row["is_held"] else "GREW"
