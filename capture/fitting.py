@@ -40,6 +40,8 @@ PAIR_SPREAD_M = (0.0015, 0.002, 0.001, 0.0015)
 """Error of such a distance, for each group."""
 PAIR_SHARE = 0.5
 """As `DATA_SHARE`, for pairs."""
+KNOWN_POSE_PRIOR = 0.25
+"""Strength of the prior on expression where the pose is known: it need not be kept from explaining that."""
 ITERATIONS = 2
 COLD_ITERATIONS = 12
 
@@ -55,7 +57,9 @@ class Fitter:
         """`[478, 3]` where this person's landmarks lie off the model's, head frame, metres; set by `set_identity`."""
         self.neutral, self.eye_centers = self.landmarks.neutral(self.identity)
         self.last: Fit | None = None
-        self.prior_precision = np.concatenate([np.full(POSE.stop, 1e-6), 1.0 / GAZE_SD_RAD**2, 1.0 / DEVIATIONS**2])
+        self.prior_precision: Array = np.concatenate(
+            [np.full(POSE.stop, 1e-6), 1.0 / GAZE_SD_RAD**2, 1.0 / DEVIATIONS**2]
+        )
         """`[SIZE]` of each unknown around zero; next to nothing on pose, so that systems stay regular."""
         unbounded = np.full(GAZE.stop, 1e3)
         self.low = np.concatenate([-unbounded, np.zeros(len(FREE))])
@@ -141,6 +145,23 @@ class Fitter:
             self._depth.learn(turned, rotation)
         self.last = Fit(rotation, translation, both, weights, error)
         return self.last
+
+    def fit_expression(self, points_px: NDArray[np.float32], camera: Camera, fit: Fit) -> Fit:
+        """Fit gaze and expression alone, from those of `fit`; its pose is known from elsewhere, and stays."""
+        observed = self.rays(points_px, camera)
+        gaze = np.concatenate([fit.gaze.mean(0), fit.gaze[0] - fit.gaze[1]])
+        started, weights = gaze.copy(), fit.weights
+        error = 0.0
+        held, self.prior_precision = self.prior_precision, self.prior_precision.copy()
+        self.prior_precision[EXPRESSION] *= KNOWN_POSE_PRIOR
+        for _ in range(2 * ITERATIONS):
+            error = self._linearize(observed, fit.rotation, fit.translation, gaze, weights)
+            gaze, weights = self._explain(
+                np.zeros(POSE.stop), gaze, weights, started, self.low[GAZE.start :], self.high[GAZE.start :]
+            )
+        self.prior_precision = held
+        both = np.stack([gaze[:2] + gaze[2:] / 2, gaze[:2] - gaze[2:] / 2])
+        return Fit(fit.rotation, fit.translation, both, weights, error)
 
     def _explain(
         self, step: Array, gaze: Array, weights: Array, started: Array, low: Array, high: Array

@@ -6,10 +6,12 @@ import argparse
 import json
 import os
 import sys
-from dataclasses import dataclass, field
+from collections.abc import Generator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,7 +20,9 @@ from capture.progress import Progress
 from capture.smoothing import SmoothingSettings
 from capture.tracker import Track, Tracker
 from capture.video import VideoError, VideoInfo, read_video, video_info
+from capture.whole_video import Pictures, square_around, track_whole_video
 from models.camera import Camera
+from models.face import FaceModel
 from models.params import FaceParams
 
 SAVE_EVERY = 300
@@ -79,6 +83,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--beta", type=float, default=defaults.beta, help="smoothing: rise of the cutoff with speed (%(default)s)"
     )
     parser.add_argument("--focal-px", type=float, help="focal length in pixels (default: as long as the longer side)")
+    parser.add_argument(
+        "--dense", action="store_true",
+        help="find the head's pose by all that is rigid in the pictures, not by landmarks alone: slower",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print one line of JSON at the end")
 
 
@@ -92,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"reenact track: {error}", file=sys.stderr)
         return 2
     try:
-        summary = track_video(args.video, args.output, settings, focal_px=args.focal_px)
+        summary = track_video(args.video, args.output, settings, focal_px=args.focal_px, is_dense=args.dense)
     except (VideoError, OSError) as error:
         print(f"reenact track: {error}", file=sys.stderr)
         return 1
@@ -107,13 +115,19 @@ def run(args: argparse.Namespace) -> int:
 
 
 def track_video(
-    video: Path, output: Path, settings: SmoothingSettings | None = None, *, focal_px: float | None = None
+    video: Path,
+    output: Path,
+    settings: SmoothingSettings | None = None,
+    *,
+    focal_px: float | None = None,
+    is_dense: bool = False,
 ) -> dict[str, Any]:
     """Track every frame of `video` into `output`, and give a summary.
 
     The file holds the fields of `FaceParams` by name, `[T, ...]`, `time_s [T]`, `confidence [T]`, `state [T]`,
     `num_faces [T]`, the neutral frame as `neutral_NAME`, and the camera as `camera_width`, `camera_height`,
-    `camera_focal_px`, `camera_center_px`. Raises `VideoError` or `OSError`.
+    `camera_focal_px`, `camera_center_px`. Where it `is_dense`, heads are posed as a target's are in training, see
+    `track_whole_video`, and smoothed as there. Raises `VideoError` or `OSError`.
     """
     info = video_info(video)
     camera = Camera.webcam(info.width, info.height)
@@ -123,6 +137,8 @@ def track_video(
     partial = output.with_name(output.name + ".part")
     detections = _detect(video, info, partial, f"{video.resolve()}|{stat.st_size}|{stat.st_mtime_ns}")
     tracks = _track(detections, camera, settings or SmoothingSettings())
+    if is_dense:
+        tracks = _densely(tracks, detections, video, camera)
     _write(output, detections, tracks, camera)
     partial.unlink(missing_ok=True)
     seen = np.array([track.state == "tracked" for track in tracks])
@@ -172,6 +188,54 @@ def _track(detections: Detections, camera: Camera, settings: SmoothingSettings) 
             tracks.append(tracker.process_landmarks(detections.landmarks(index), time_s, camera))
             progress.advance()
     return tracks
+
+
+def _densely(tracks: list[Track], detections: Detections, video: Path, camera: Camera) -> list[Track]:
+    """Track the video once more as a whole, by its pictures too; frames that will not do stay as they are."""
+    found = [detections.landmarks(index) for index in range(len(tracks))]
+    faces = [landmarks.points_px for landmarks in found if landmarks is not None]
+    if not faces:
+        return tracks
+    left, top, side = square_around(faces, camera.width, camera.height)
+    with GreyFrames(video, left, top, side) as frames, Progress(len(faces), "aligning") as progress:
+        pictures = Pictures(frames.read, (side, side), (left, top), 1.0, progress.advance)
+        whole = track_whole_video(found, detections.time_s, camera, FaceModel.load(), pictures, knows_focal=True)
+    return [
+        replace(track, params=whole.params[index]) if whole.is_usable[index] else track
+        for index, track in enumerate(tracks)
+    ]
+
+
+class GreyFrames:
+    """A square of a video's frames in grey, in whatever order they are asked for; quickest in their own."""
+
+    def __init__(self, video: Path, left: int, top: int, side: int) -> None:
+        self._video = video
+        self._rows, self._columns = slice(top, top + side), slice(left, left + side)
+        self._frames: Generator[tuple[float, NDArray[np.uint8]], None, None] | None = None
+        self._next = 0
+
+    def read(self, frame: int) -> NDArray[np.uint8]:
+        """Give frame number `frame`, `[side, side]`. Raises `VideoError` behind the end."""
+        if self._frames is None or frame < self._next:
+            self.close()
+            self._frames, self._next = read_video(self._video), 0
+        for _, image in self._frames:
+            self._next += 1
+            if self._next > frame:
+                return np.asarray(cv2.cvtColor(image[self._rows, self._columns], cv2.COLOR_RGB2GRAY), np.uint8)
+        raise VideoError(f"{self._video} ends before frame {frame}.")
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._frames is not None:
+            self._frames.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def _write(output: Path, detections: Detections, tracks: list[Track], camera: Camera) -> None:

@@ -9,7 +9,7 @@ from typing_extensions import override
 from capture.binding import LandmarkBinding
 from capture.face_tracker import FaceTracker
 from capture.fitting import Fitter
-from capture.landmark_model import FREE_NAMES, Fit
+from capture.landmark_model import FREE, FREE_NAMES, Fit
 from capture.landmarks import LandmarkDetector, Landmarks
 from capture.lids import lid_weights
 from capture.person import EASE_S, Person
@@ -92,6 +92,17 @@ class Tracker(FaceTracker):
         params = self._bridge.show(self._smoother(self._params(fit), time_s), time_s, elapsed_s)
         confidence = float(np.clip((BAD_ERROR_M - fit.error_m) / (BAD_ERROR_M - GOOD_ERROR_M), 0.0, 1.0))
         return Track(params, "tracked", confidence, found.num_faces, self._neutral, found.points_px)
+
+    def fit_expression(self, found: Landmarks, params: FaceParams, camera: Camera) -> FaceParams:
+        """Fit gaze and expression anew to a frame whose pose is that of `params`."""
+        fit = Fit(
+            rotation=rotation_matrix(params.rotation).astype(np.float64),
+            translation=params.translation.astype(np.float64),
+            gaze=params.gaze.astype(np.float64),
+            weights=params.expression[FREE].astype(np.float64),
+            error_m=0.0,
+        )
+        return self._params(self._fitter.fit_expression(found.points_px, camera, fit))
 
     @override
     def learn(self) -> None:

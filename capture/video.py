@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +50,7 @@ def video_info(path: Path) -> VideoInfo:
         return VideoInfo(width, height, fps, count)
 
 
-def read_video(path: Path, *, start: int = 0) -> Iterator[tuple[float, Image]]:
+def read_video(path: Path, *, start: int = 0) -> Generator[tuple[float, Image], None, None]:
     """Yield (time in seconds from the first frame, image `[H, W, 3]` uint8 RGB) from frame `start` on.
 
     Rotation that the file asks for is done. Times rise strictly, also where the file's do not. A damaged frame is

@@ -2,17 +2,20 @@
 
 A live tracker learns who it sees while it goes, and smooths with the past alone. Here the camera and the person are
 found out first, frames are fitted to them as they are, and smoothing runs forwards and backwards: it calms as much, and
-no movement comes late. Gaze, blinks and mouth are then held against landmarks, without the face model in between.
+no movement comes late. Where the pictures are at hand, the head's pose is found from all that is
+rigid in them (`capture.dense_pose`), and expressions explain what it leaves. Gaze, blinks and mouth are then held
+against landmarks, without the face model in between.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from capture.dense_pose import Read, align
 from capture.follow import measure
 from capture.landmarks import Landmarks
 from capture.smoothing import FaceSmoother, SmoothingSettings
@@ -53,29 +56,78 @@ class WholeVideo:
     error_m: Array
     """`[T]` root mean square distance of the landmarks from the fitted face, metres; NaN without a face."""
     checks: dict[str, float]
-    """Pearson's r of `blink`, `gaze`, `mouth`, `yaw` between parameters and landmarks; `focal_factor`; `outliers`."""
+    """Pearson's r of `blink`, `gaze`, `mouth`, `yaw` between parameters and landmarks; `focal_factor`; `outliers`; and,
+    where there were pictures, by how much points of the head differ from how they look on average, `spread`, and did
+    with the landmarks' poses, `spread_before`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """What frames look like, cut and scaled alike."""
+
+    read: Read
+    """Gives a frame's grey picture `[h, w]`."""
+    size: tuple[int, int]
+    """Width and height of a picture, pixels."""
+    origin_px: tuple[float, float]
+    """Place of its upper left corner in the frame."""
+    scale: float
+    """Its pixels for each of the frame's."""
+    on_frame: Callable[[], None] = lambda: None
+    """Called for each frame that was looked at."""
+
+    def camera(self, camera: Camera) -> Camera:
+        """Give the camera of the pictures, where `camera` is that of the frames."""
+        u, v = ((center - origin) * self.scale for center, origin in zip(camera.center_px, self.origin_px, strict=True))
+        return Camera(width=self.size[0], height=self.size[1], focal_px=camera.focal_px * self.scale, center_px=(u, v))
 
 
 def track_whole_video(
-    found: Sequence[Landmarks | None], times_s: Sequence[float], camera: Camera, model: FaceModel
+    found: Sequence[Landmarks | None],
+    times_s: Sequence[float],
+    camera: Camera,
+    model: FaceModel,
+    pictures: Pictures | None = None,
+    *,
+    knows_focal: bool = False,
 ) -> WholeVideo:
-    """Track from the landmarks of all frames, None where there is no face; `camera` is the usual one of that size."""
+    """Track from the landmarks of all frames, None where there is no face; `camera` is the usual one of that size.
+
+    Where there are `pictures` of all frames with a face, their pixels say how the head is posed. Where it
+    `knows_focal`, the camera's focal length is that of the video, and no other one is tried.
+    """
     with Tracker(AS_IT_IS, model=model, detects=False) as tracker:
-        factor = _find_focal(tracker, found, times_s, camera)
+        factor = 1.0 if knows_focal else _find_focal(tracker, found, times_s, camera)
         camera = replace(camera, focal_px=camera.focal_px * factor)
         tracker.reset()
         for index in _spread(found, LEARNING_FRAMES):
             tracker.process_landmarks(found[index], times_s[index], camera)
         tracks, errors = _fit(tracker, found, times_s, camera)
-    identity = tracks[-1].params.identity
-    raw = [track.params.replace(identity=identity) for track in tracks]
+        identity = tracks[-1].params.identity
+        raw = [track.params.replace(identity=identity) for track in tracks]
+        error_m = np.array(errors)
+        is_seen = np.array([track.state == "tracked" for track in tracks])
+        is_outlier = is_seen & (error_m > OUTLIER * np.nanmedian(error_m))
+        is_usable = is_seen & ~is_outlier
+        good = [landmarks if is_good else None for landmarks, is_good in zip(found, is_usable, strict=True)]
+        spreads: dict[str, float] = {}
+        if pictures is not None and is_usable.any():
+            aligned = align(
+                pictures.read, np.flatnonzero(is_usable), FaceParams.stack(raw), pictures.camera(camera), model,
+                pictures.on_frame,
+            )  # fmt: skip
+            spreads = {"spread": aligned.spread, "spread_before": aligned.spread_before}
+            raw = [
+                frame.replace(rotation=aligned.rotation[index], translation=aligned.translation[index])
+                for index, frame in enumerate(raw)
+            ]
+            raw = [
+                frame if landmarks is None else tracker.fit_expression(landmarks, frame, camera)
+                for landmarks, frame in zip(good, raw, strict=True)
+            ]
+            raw = [frame.replace(identity=identity) for frame in raw]
     params = FaceParams.stack(smooth_both_ways(raw, times_s))
-    error_m = np.array(errors)
-    is_seen = np.array([track.state == "tracked" for track in tracks])
-    is_outlier = is_seen & (error_m > OUTLIER * np.nanmedian(error_m))
-    is_usable = is_seen & ~is_outlier
-    good = [landmarks if is_good else None for landmarks, is_good in zip(found, is_usable, strict=True)]
-    checks = {**_check(params, good), "focal_factor": factor, "outliers": float(is_outlier.sum())}
+    checks = {**_check(params, good), "focal_factor": factor, "outliers": float(is_outlier.sum()), **spreads}
     return WholeVideo(params, camera, is_usable, error_m, checks)
 
 
@@ -104,6 +156,15 @@ def _fit(
         if np.isfinite(errors).sum() >= SETTLED_FRAMES:
             limit = OUTLIER * float(np.nanmedian(errors))
     return tracks, errors
+
+
+def square_around(points_px: Sequence[NDArray[np.float32]], width: int, height: int) -> tuple[int, int, int]:
+    """Choose the largest square of a video's frames with the head, by its landmarks, in its middle: left, top, side."""
+    side = min(width, height)
+    middle = np.median([(points.min(0) + points.max(0)) / 2 for points in points_px], axis=0)
+    left = int(np.clip(middle[0] - side / 2, 0, width - side))
+    top = int(np.clip(middle[1] - side / 2, 0, height - side))
+    return left, top, side
 
 
 def smooth_both_ways(frames: Sequence[FaceParams], times_s: Sequence[float]) -> list[FaceParams]:

@@ -5,8 +5,8 @@ live frame costs one frame and not eleven: `stem` reduces each conditioning fram
 and `decode` turns the ring and the current frame into a picture. The correspondence image addresses a learned texture
 (after Thies et al., "Deferred Neural Rendering", SIGGRAPH 2019), and a learned plate holds the still background.
 
-This is what all designs of the network have in common. The two that there are lie in `lean_generator` and
-`full_generator`; `build_generator` makes the one that a config asks for.
+This is what all designs of the network have in common. Those that there are lie in `lean_generator`, `photo_generator`
+and `full_generator`; `build_generator` makes the one that a config asks for.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.halo import Halo
+
 CONDITIONING_CHANNELS = 9
 SURFACE_EXTRA = 4
 """Channels of the surface behind those of the texture: whether the head covers the pixel, eyes and gaze."""
 SLOPE = 0.1
 """Negative slope of the leaky rectifiers."""
-DESIGNS = ("lean", "full")
+DESIGNS = ("photo", "lean", "full")
 FULL_SIZES: dict[str, Any] = {"stem_channels": 24, "widths": (32, 64, 96, 128, 128)}
 """What the full design is trained with."""
 FIRST_DESIGN: dict[str, Any] = {"design": "full", "magnification": 1, "fine_channels": 1}
@@ -41,9 +43,9 @@ class GeneratorConfig:
     window: int = 11
     """Conditioning frames seen at once, the current one last."""
     design: str = "lean"
-    """lean, or full: the first design, at twice the time a frame."""
+    """photo: begins as the person's own colours, laid over head and hair; lean; full: the first, at twice the time."""
     magnification: int = 1
-    """1, or 2: the lean design computes as for half the resolution, and adds what is finer to the result."""
+    """1, or 2: all but the full design compute as for half the resolution, and add what is finer to the result."""
     stem_channels: int = 16
     """Channels of the small feature map kept of each frame, at 1/8 of the magnified resolution."""
     widths: tuple[int, ...] = (24, 48, 64, 96, 128)
@@ -62,8 +64,8 @@ class GeneratorConfig:
     def __post_init__(self) -> None:
         if self.design not in DESIGNS:
             raise ValueError(f"design: expected one of {', '.join(DESIGNS)}, got {self.design!r}")
-        if self.magnification not in ((1, 2) if self.design == "lean" else (1,)):
-            raise ValueError(f"magnification: expected 1, or 2 of the lean design, got {self.magnification}")
+        if self.magnification not in ((1,) if self.design == "full" else (1, 2)):
+            raise ValueError(f"magnification: expected 1, or 2 but of the full design, got {self.magnification}")
         if self.resolution % (128 * self.magnification) or self.resolution <= 0:
             raise ValueError(f"resolution: expected a multiple of {128 * self.magnification}, got {self.resolution}")
         if self.window < 1:
@@ -76,8 +78,8 @@ class GeneratorConfig:
 
     @classmethod
     def of_size(cls, resolution: int, *, design: str = "", **changes: Any) -> Self:  # noqa: ANN401 - fields of several types
-        """Give what suits a `resolution`; lean, where no `design` is asked for, and from 512 on as for half of it."""
-        design = design or "lean"
+        """Give what suits a `resolution`; photo, where no `design` is asked for, and from 512 on as for half of it."""
+        design = design or "photo"
         if design == "full":
             changes = {**FULL_SIZES, **changes}
         elif resolution >= 512:
@@ -192,6 +194,11 @@ class SpaceTimeGenerator(nn.Module):
             levels.append(block(activate(x + context if index == 0 else x)))
         return levels
 
+    @property
+    def halo(self) -> Halo | None:
+        """The card around the head that its conditioning is drawn with."""
+        return None
+
     def _add_summary(self, widths: tuple[int, ...]) -> None:
         """Make the layers of `summarize` for levels of these `widths`."""
         # The head decides where neck and shoulders are: a global summary reaches every place of every level.
@@ -269,13 +276,8 @@ class SpaceTimeGenerator(nn.Module):
 
     def sample_texture(self, correspondence: Tensor) -> Tensor:
         """Look the texture up at codes `[B, 3, H, W]`: features and, last, coverage, `[B, texture + 1, H, W]`."""
-        across, depth = correspondence[:, 0] - 0.5, correspondence[:, 2] - 0.35
         covered = (correspondence.sum(1, keepdim=True) > 1e-3).to(correspondence.dtype)
-        # The "diamond angle" around the head's vertical axis: as good as atan2 here, and cheap on every engine.
-        share = across.abs() / (across.abs() + depth.abs() + 1e-4)
-        around = torch.where(depth > 0, share, 2 - share) * 0.5
-        around = torch.where(across > 0, around, -around)
-        grid = torch.stack([around, correspondence[:, 1] * 2 - 1], -1)
+        grid = texture_places(correspondence)
         texture = self.texture.expand(len(grid), -1, -1, -1)
         sampled = functional.grid_sample(texture.float(), grid.float(), "bilinear", "border", align_corners=False)
         return torch.cat([sampled.to(correspondence.dtype) * covered, covered], 1)
@@ -288,12 +290,24 @@ class SpaceTimeGenerator(nn.Module):
         return self.decode(frames[:, -1], stems)
 
 
+def texture_places(correspondence: Tensor) -> Tensor:
+    """Say where codes `[B, 3, H, W]` lie in the texture: `[B, H, W, 2]`, across and up, from -1 to 1."""
+    across, depth = correspondence[:, 0] - 0.5, correspondence[:, 2] - 0.35
+    # The "diamond angle" around the head's vertical axis: as good as atan2 here, and cheap on every engine.
+    share = across.abs() / (across.abs() + depth.abs() + 1e-4)
+    around = torch.where(depth > 0, share, 2 - share) * 0.5
+    around = torch.where(across > 0, around, -around)
+    return torch.stack([around, correspondence[:, 1] * 2 - 1], -1)
+
+
 def build_generator(config: GeneratorConfig) -> SpaceTimeGenerator:
     """Make the network that `config` asks for, untrained."""
     from models.full_generator import FullGenerator
     from models.lean_generator import LeanGenerator
+    from models.photo_generator import PhotoGenerator
 
-    return LeanGenerator(config) if config.design == "lean" else FullGenerator(config)
+    designs = {"photo": PhotoGenerator, "lean": LeanGenerator, "full": FullGenerator}
+    return designs[config.design](config)
 
 
 def into_blocks(image: Tensor, side: int) -> Tensor:

@@ -84,7 +84,11 @@ class LeanGenerator(SpaceTimeGenerator):
         painted = self.paint(x)
         if self.config.magnification > 1:
             painted = self._add_finer(painted, x, surfaces[1])
-        return torch.sigmoid(painted)
+        return torch.sigmoid(self.add_own(painted, surfaces[-1]))
+
+    def add_own(self, painted: Tensor, surface: Tensor) -> Tensor:
+        """Add what the finest surface says by itself to `painted`, before its sigmoid: nothing, in this design."""
+        return painted
 
     def _add_finer(self, painted: Tensor, features: Tensor, surface: Tensor) -> Tensor:
         """Enlarge `painted`, before its sigmoid, and add what the texture at full size says."""

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from models.camera import Camera, rotation_matrix
 from models.face import IRIS_RAD, FaceModel
+from models.halo import BEHIND_M, Halo
 from models.illumination import linear_to_srgb, shade, vertex_normals
 from models.params import FaceParams
 from models.rasterize import Rasterizer
@@ -27,21 +28,29 @@ GLANCE_RAD = np.deg2rad(60.0)
 class ConditioningRenderer:
     """Render `FaceParams` at one size and camera to the generator's input."""
 
-    def __init__(self, model: FaceModel, camera: Camera) -> None:
+    def __init__(self, model: FaceModel, camera: Camera, halo: Halo | None = None) -> None:
+        """Draw the head of `model` and, around it, the card `halo` of a generator that has one."""
         self._model = model
         self._camera = camera
         self._teeth = teeth = Teeth(model)
         self._skin = len(model.mean)
         self._triangles = model.triangles[model.rigidity[model.triangles].min(1) > MIN_RIGIDITY]
         self._triangles = np.concatenate([self._triangles, self._skin + teeth.triangles])
+        self._num_head = len(self._triangles)
+        self._card = np.zeros((0, 3), np.float32)
+        codes = [model.correspondence, teeth.correspondence]
+        if halo is not None:
+            self._card = halo.points
+            codes.append(halo.correspondence)
+            self._triangles = np.concatenate([self._triangles, self._skin + len(teeth.mean) + halo.triangles])
         self._rasterizer = Rasterizer(self._triangles, camera.height, camera.width)
-        self._attributes = np.zeros((self._skin + len(teeth.mean), CHANNELS), np.float32)
-        self._attributes[:, GROUPS["correspondence"]] = np.concatenate([model.correspondence, teeth.correspondence])
+        self._attributes = np.zeros((sum(map(len, codes)), CHANNELS), np.float32)
+        self._attributes[:, GROUPS["correspondence"]] = np.concatenate(codes)
         self._attributes[: self._skin, GROUPS["gaze"]] = _gaze_code(model.eye_angle)
         self._identity: Array | None = None
         self._reflectance: Array | None = None
         self._neutral, self._teeth_neutral = model.mean, teeth.mean
-        self._albedo = np.concatenate([model.reflectance_mean, teeth.albedo])
+        self._albedo = np.concatenate([model.reflectance_mean, teeth.albedo, np.zeros_like(self._card)])
 
     def render(self, params: FaceParams, output: Array | None = None) -> Array:
         """Render one frame to `[9, H, W]` float32 in 0 to 1, zero where there is no head; reuses `output` if given."""
@@ -52,12 +61,19 @@ class ConditioningRenderer:
         self._prepare(params)
         head = self._model.vertices(params, self._neutral)
         teeth = self._teeth.vertices(self._teeth_neutral, params.expression)
-        vertices = np.concatenate([head, teeth]) @ rotation_matrix(params.rotation).T + params.translation
+        vertices = np.concatenate([head, teeth, self._card]) @ rotation_matrix(params.rotation).T + params.translation
         normals = vertex_normals(vertices, self._triangles)
         self._attributes[:, GROUPS["diffuse"]] = linear_to_srgb(shade(self._albedo, normals, params.illumination))
-        self._rasterizer.draw(self._camera.project(vertices), -vertices[:, 2])
+        depth = -vertices[:, 2]
+        depth[len(vertices) - len(self._card) :] += BEHIND_M
+        self._rasterizer.draw(self._camera.project(vertices), depth)
         self._rasterizer.interpolate(self._attributes, output)
         return output
+
+    @property
+    def halo_triangles(self) -> NDArray[np.int32]:
+        """`[H, W]` triangle of the card that the last frame shows at each pixel, below 0 for the head or nothing."""
+        return self._rasterizer.face - self._num_head
 
     def _prepare(self, params: FaceParams) -> None:
         """Sum the identity and reflectance bases only when their coefficients change: the target's never do."""

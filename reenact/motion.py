@@ -105,10 +105,11 @@ class Motion:
         return rest if int(turn) % 2 == 0 else length - rest
 
 
-def track_motion(video: Path, folder: Path, *, focal_px: float | None = None) -> Motion:
+def track_motion(video: Path, folder: Path, *, focal_px: float | None = None, is_dense: bool = False) -> Motion:
     """Track a whole video, going on from what an interrupted run left in `folder`; done before, it is only read.
 
-    A `.npz` is taken for what `reenact track` wrote. Raises `VideoError` where no face is seen in all of it.
+    Where it `is_dense`, by all that is rigid in its pictures. A `.npz` is taken for what `reenact track` wrote. Raises
+    `VideoError` where no face is seen in all of it.
     """
     if video.suffix.lower() == ".npz":
         return Motion.read(video)
@@ -116,11 +117,11 @@ def track_motion(video: Path, folder: Path, *, focal_px: float | None = None) ->
         stat = video.stat()
     except OSError as error:
         raise VideoError(f"{video} cannot be opened as a video ({error.strerror}).") from None
-    key = f"{video.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{focal_px}"
+    key = f"{video.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{focal_px}|{is_dense}"
     path = folder / f"motion-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
     try:
         if not path.exists():
-            capture.track_command.track_video(video, path, focal_px=focal_px)
+            capture.track_command.track_video(video, path, focal_px=focal_px, is_dense=is_dense)
     except capture.video.VideoError as error:
         raise VideoError(str(error)) from None
     motion = Motion.read(path)

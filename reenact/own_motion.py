@@ -50,7 +50,8 @@ class OwnMotion:
         if video is None:
             return
         focal_px = _focal_px(actor, video)
-        self._motion = motion = track_motion(video, folder, focal_px=focal_px)
+        # Its own frames are posed as those that it was trained on: what is drawn must lie on what is there.
+        self._motion = motion = track_motion(video, folder, focal_px=focal_px, is_dense=focal_px is not None)
         if focal_px is not None:
             self.kind = "exact"
             who = {name: getattr(self._rest, name) for name in ("identity", "reflectance", "illumination")}

@@ -44,10 +44,11 @@ class Portrait:
         size = actor.resolution
         self.actor = actor
         model = model or FaceModel.load()
-        self._renderer = ConditioningRenderer(model, actor.target.camera.scaled(size, size))
+        generator = actor.load_generator()
+        self._renderer = ConditioningRenderer(model, actor.target.camera.scaled(size, size), generator.halo)
         self._conditioning = np.zeros((CHANNELS, size, size), np.float32)
-        self._frames = moving_frames(actor.target, size, model)
-        selection = make_engine(actor.load_generator(), engine, precision, threads, frames=self._frames)
+        self._frames = moving_frames(actor.target, size, model, generator.halo)
+        selection = make_engine(generator, engine, precision, threads, frames=self._frames)
         self._engine = selection.engine
         self._threads = threads
         self._failed: dict[tuple[str, str], float] = {}

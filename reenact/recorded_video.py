@@ -6,6 +6,7 @@ What was tracked stays in the training's folder, with a picture to look at: goin
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from PIL import Image
 
 from capture.landmarks import LandmarkDetector, Landmarks
 from capture.progress import Progress
-from capture.whole_video import WholeVideo, track_whole_video
+from capture.whole_video import Pictures, WholeVideo, square_around, track_whole_video
 from models.camera import Camera
 from models.face import FaceModel
 from models.params import FaceParams
@@ -36,7 +37,7 @@ MIN_FACE_PX = 48
 """Smallest median distance between forehead and chin, or cheek and cheek, that is worth training on."""
 TRACKING = "tracking.npz"
 """File of a training's folder that holds what was tracked."""
-TRACKING_VERSION = 1
+TRACKING_VERSION = 2
 """What was tracked by another version is tracked again."""
 MAX_PICTURE_PX = 512
 """Pictures are kept at no more than this."""
@@ -61,15 +62,11 @@ def read_video(path: Path, model: FaceModel, work: Path, held_out_share: float =
         raise ValueError(f"held-out share: expected 0 or more and less than 1, got {held_out_share}")
     info = probe(path)
     whole, square = _track(path, model, work, info.num_frames)
-    size = min(square.side, MAX_PICTURE_PX)
     usable = np.flatnonzero(whole.is_usable).astype(np.int64)
-    place = (square.left, square.top, square.side)
-    pictures = _cut(path, work / "frames", place, size, set(usable.tolist()), len(whole.is_usable))
-    scale, camera = size / square.side, whole.camera
-    center = ((camera.center_px[0] - square.left) * scale, (camera.center_px[1] - square.top) * scale)
+    pictures = _cut(path, work / "frames", square, set(usable.tolist()), len(whole.is_usable))
     recording = Recording(
         params=whole.params,
-        camera=Camera(width=size, height=size, focal_px=camera.focal_px * scale, center_px=center),
+        camera=_pictures(square, pictures).camera(whole.camera),
         frame_rate=float(info.frame_rate),
         pictured=usable,
         held_out=usable[int(len(usable) * (1 - held_out_share)) :],
@@ -93,10 +90,14 @@ def _track(path: Path, model: FaceModel, work: Path, frames: int) -> tuple[Whole
     found = [landmarks.points_px for landmarks in seen.found if landmarks is not None]
     _check(path, seen, found)
     camera = Camera.webcam(seen.width, seen.height)
-    whole = track_whole_video(seen.found, seen.times_s, camera, model)
-    left, top, side = _square(found, seen.width, seen.height)
+    left, top, side = square_around(found, seen.width, seen.height)
     square = Square(left=left, top=top, side=side, frame_width=seen.width, frame_height=seen.height)
     work.mkdir(parents=True, exist_ok=True)
+    faces = {index for index, landmarks in enumerate(seen.found) if landmarks is not None}
+    files = _cut(path, work / "frames", square, faces, len(seen.found))
+    with Progress(len(faces), "aligning") as progress:
+        pictures = _pictures(square, files, progress.advance)
+        whole = track_whole_video(seen.found, seen.times_s, camera, model, pictures)
     part = work / "tracking.part"
     with part.open("wb") as file:
         np.savez(
@@ -124,6 +125,17 @@ def _load(saved: Path, key: str) -> tuple[WholeVideo, Square] | None:
         return whole, Square(left=left, top=top, side=side, frame_width=width, frame_height=height)
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
         return None
+
+
+def _pictures(square: Square, files: dict[int, Path], on_frame: Callable[[], None] = lambda: None) -> Pictures:
+    """Describe what `_cut` wrote."""
+    size = min(square.side, MAX_PICTURE_PX)
+
+    def read(frame: int) -> NDArray[np.uint8]:
+        with Image.open(files[frame]) as image:
+            return np.asarray(image.convert("L"))
+
+    return Pictures(read, (size, size), (square.left, square.top), size / square.side, on_frame)
 
 
 def draw_tracking(recording: Recording, model: FaceModel, path: Path, count: int = 6) -> None:
@@ -177,22 +189,14 @@ def _check(path: Path, seen: _Pass, found: list[Array]) -> None:
         )
 
 
-def _square(found: list[Array], width: int, height: int) -> tuple[int, int, int]:
-    """Choose the largest square of the picture with the head in its middle: left, top, side."""
-    side = min(width, height)
-    middle = np.median([(points.min(0) + points.max(0)) / 2 for points in found], axis=0)
-    left = int(np.clip(middle[0] - side / 2, 0, width - side))
-    top = int(np.clip(middle[1] - side / 2, 0, height - side))
-    return left, top, side
-
-
-def _cut(
-    path: Path, folder: Path, square: tuple[int, int, int], size: int, wanted: set[int], count: int
-) -> dict[int, Path]:
+def _cut(path: Path, folder: Path, square: Square, wanted: set[int], count: int) -> dict[int, Path]:
     """Write the wanted frames' squares as JPEG, skipping those an earlier run wrote; gives their files."""
     folder.mkdir(parents=True, exist_ok=True)
-    left, top, side = square
+    left, top, side = square.left, square.top, square.side
+    size = min(side, MAX_PICTURE_PX)
     files = {index: folder / f"{index:06d}.jpg" for index in wanted}
+    if all(file.exists() for file in files.values()):
+        return files
     with Progress(count, "pictures") as progress:
         for index, frame in enumerate(read_video_frames(path)):
             if index in files and not files[index].exists():

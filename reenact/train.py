@@ -22,6 +22,7 @@ from capture.suitability import UnsuitableVideoError
 from capture.train_tracker.processes import Processes
 from models.face import FaceModel
 from models.generator import DESIGNS, GeneratorConfig
+from models.halo import Halo
 from models.memory import keep_memory
 from models.params import FaceParams
 from models.perceptual import PerceptualWeightsError
@@ -30,6 +31,7 @@ from reenact.actor import Actor, ActorError, save_actor
 from reenact.appearance import fit_appearance
 from reenact.consent import Consent, add_consent_arguments, consent_of_arguments
 from reenact.dataset import Indices, Recording, read_rendering
+from reenact.first_look import look_first
 from reenact.journal import GRID, Journal
 from reenact.quality import measure
 from reenact.recorded_video import HELD_OUT_SHARE, TRACKING, read_video
@@ -61,7 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--window", type=int, default=11, help="conditioning frames seen at once (default 11)")
     parser.add_argument(
         "--design", default="auto", choices=("auto", *DESIGNS),
-        help="of the network: lean, or full at twice the time a frame; auto is lean (default auto)",
+        help="of the network: photo, which begins as the person's own colours; lean, without them; full, at twice the"
+        " time a frame; auto is photo (default auto)",
     )  # fmt: skip
     parser.add_argument(
         "--base", default="milo", metavar="ACTOR", help="target whose network is the start (default milo), or none"
@@ -176,9 +179,11 @@ def prepare(
         mark.write_text(json.dumps(resolved, indent=1))
     processes.agree(0.0)  # nobody resumes before an old checkpoint is gone
     look = fit_appearance(model, recording)
+    first = look_first(recording, model, look, generator) if generator.design == "photo" else None
+    halo = Halo(first.cells) if first is not None else None
     with Progress(len(recording.params.rotation), "conditioning") as progress:
-        data = TrainingSet(recording, model, look, generator, on_frame=progress.advance)
-    trainer = Trainer(config, generator, data, work, processes, base)
+        data = TrainingSet(recording, model, look, generator, halo, on_frame=progress.advance)
+    trainer = Trainer(config, generator, data, work, processes, base, first)
     trainer.resume()
     return trainer, look
 
@@ -211,7 +216,7 @@ def _judge(trainer: Trainer, journal: Journal) -> None:
     frames = some_held_out(trainer.data.recording)
     trainer.draw_grid(frames, trainer.folder / GRID)
     score = trainer.judge(some_held_out(trainer.data.recording, JUDGED))
-    journal.score(trainer.step, trainer.spent_s / 60, {"psnr": score})
+    journal.score(trainer.step, trainer.spent_s / 60, score)
     journal.show(trainer.step, trainer.folder / GRID)
 
 
@@ -242,10 +247,7 @@ def package(trainer: Trainer, look: FaceParams, output: Path, *, title: str, con
         "steps": trainer.step,
         "device": str(trainer.device),
         "processes": trainer.processes.count,
-        "curve": [
-            {"step": step, "minutes": round(minutes, 2), "psnr": round(score, 3)}
-            for step, minutes, score in trainer.scores
-        ],
+        "curve": [{name: round(value, 4) for name, value in score.items()} for score in trainer.scores],
         **({"tracking": recording.checks} if recording.checks else {}),
         "config": dataclasses.asdict(trainer.config),
         **({SQUARE: recording.square.to_json()} if recording.square else {}),

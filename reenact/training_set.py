@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from models.face import FaceModel
 from models.generator import GeneratorConfig
+from models.halo import Halo
 from models.params import FaceParams
 from reenact.conditioning import CHANNELS, ConditioningRenderer
 from reenact.dataset import Recording
@@ -25,11 +26,12 @@ class TrainingSet:
         model: FaceModel,
         look: FaceParams,
         config: GeneratorConfig,
+        halo: Halo | None = None,
         on_frame: Callable[[], None] = lambda: None,
     ) -> None:
         """Render the conditioning of all frames; `look` gives reflectance and illumination.
 
-        `on_frame` is called after each frame.
+        `halo` is that of the generator. `on_frame` is called after each frame.
         """
         size, count = config.resolution, len(recording.params.rotation)
         self.window = config.window
@@ -40,7 +42,7 @@ class TrainingSet:
         self.reduced = torch.zeros(count, CHANNELS, size // reduction, size // reduction, dtype=torch.float16)
         self.current = torch.zeros(len(self.index), CHANNELS, size, size, dtype=torch.float16)
         self.truth = torch.zeros(len(self.index), 3, size, size, dtype=torch.uint8)
-        renderer = ConditioningRenderer(model, recording.camera.scaled(size, size))
+        renderer = ConditioningRenderer(model, recording.camera.scaled(size, size), halo)
         buffer = np.zeros((CHANNELS, size, size), np.float32)
         for frame in range(count):
             params = recording.params[frame].replace(reflectance=look.reflectance, illumination=look.illumination)

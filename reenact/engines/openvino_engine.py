@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from models import full_generator, lean_generator
+from models import full_generator, lean_generator, photo_generator
 from models import generator as generator_module
 from models.generator import SpaceTimeGenerator
 from models.network_cache import network_folder, stored
@@ -78,7 +78,7 @@ def _fingerprint(generator: SpaceTimeGenerator) -> str:
     import openvino
 
     digest = hashlib.sha256(f"{openvino.__version__} {torch.__version__} {generator.config.to_json()}".encode())
-    for module in (generator_module, full_generator, lean_generator, live_step):
+    for module in (generator_module, full_generator, lean_generator, photo_generator, live_step):
         digest.update(inspect.getsource(module).encode())
     for name, value in generator.state_dict().items():
         digest.update(name.encode())

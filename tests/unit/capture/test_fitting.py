@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import time
 from pathlib import Path
 
@@ -101,6 +102,25 @@ def test_frozen_expression_is_held(fitter: Fitter, project: Points, camera: Came
     fit = fitter.fit(project(params).points_px, camera, frozen_expression=held)
     np.testing.assert_array_equal(fit.weights, held)
     assert abs(fit.angles[0] - 0.2) < np.deg2rad(3)
+
+
+def test_a_pose_that_is_known_is_held(fitter: Fitter, project: Points, camera: Camera) -> None:
+    params = random_head(np.random.default_rng(7))
+    found = project(params, noise_px=0.3)
+    seen = fitter.fit(found.points_px, camera)
+    known = dataclasses.replace(
+        seen,
+        rotation=rotation_matrix(params.rotation).astype(np.float64),
+        translation=params.translation.astype(np.float64),
+        gaze=seen.gaze + 0.1,
+        weights=np.zeros(len(FREE)),
+    )
+    fit = fitter.fit_expression(found.points_px, camera, known)
+    assert (fit.rotation == known.rotation).all()
+    assert (fit.translation == known.translation).all()
+    assert abs(fit.expression[JAW_OPEN] - params.expression[JAW_OPEN]) < 0.08
+    assert np.rad2deg(np.abs(fit.gaze - params.gaze).mean()) < 2.5
+    assert fit.error_m < 0.002
 
 
 def test_a_hand_before_the_chin_does_not_turn_the_head(fitter: Fitter, project: Points, camera: Camera) -> None:

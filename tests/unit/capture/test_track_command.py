@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from capture import track_command
 from capture.landmarks import LandmarkDetector
+from capture.video import VideoError, read_video
 from models.params import FaceParams
 from tests.unit.capture.conftest import Painter, head
 
@@ -59,6 +60,32 @@ def test_writes_the_parameters_of_every_frame(video: Path, tmp_path: Path, capsy
         turn = np.rad2deg(params.rotation[29, 0] - params.rotation[5, 0])
         assert turn == pytest.approx(np.rad2deg(0.35), abs=4.0)
     assert list(tmp_path.iterdir()) == [output]
+
+
+def test_densely_the_same_head_turns_as_far_and_what_shows_no_face_stays(video: Path, tmp_path: Path) -> None:
+    files = tmp_path / "plain.npz", tmp_path / "dense.npz"
+    assert run(str(video), "-o", str(files[0])) == 0
+    assert run(str(video), "-o", str(files[1]), "--dense") == 0
+    with np.load(files[0]) as plain, np.load(files[1]) as dense:
+        turn = np.rad2deg(dense["rotation"][29, 0] - dense["rotation"][:10, 0].mean())
+        assert turn == pytest.approx(np.rad2deg(0.35), abs=4.0)
+        assert not np.allclose(dense["rotation"][:30], plain["rotation"][:30], atol=1e-3)
+        np.testing.assert_array_equal(dense["rotation"][30:], plain["rotation"][30:])
+        assert dense["state"].tolist() == plain["state"].tolist()
+        still = [np.abs(np.diff(np.rad2deg(data["rotation"][2:14]), 2, axis=0)).mean() for data in (plain, dense)]
+        assert still[1] < still[0] + 0.05
+
+
+def test_frames_are_given_in_whatever_order_they_are_asked_for(video: Path) -> None:
+    all_frames = [image for _, image in read_video(video)]
+    with track_command.GreyFrames(video, 100, 40, 200) as frames:
+        for index in (3, 4, 20, 7, 7):
+            grey = frames.read(index)
+            assert grey.shape == (200, 200)
+            expected = all_frames[index][40:240, 100:300].astype(float) @ [0.299, 0.587, 0.114]
+            np.testing.assert_allclose(grey, expected, atol=1.0)
+        with pytest.raises(VideoError, match="ends before frame 40"):
+            frames.read(40)
 
 
 def test_an_interrupted_run_goes_on_where_it_was(

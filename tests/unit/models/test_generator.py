@@ -80,8 +80,8 @@ def test_the_config_survives_json() -> None:
         ({"widths": [32, "x"]}, "widths must be whole numbers from 1 to 4096"),
         ({"texture_size": [1 << 20, 4]}, "texture_size must be whole numbers"),
         ({"dropped": ["hair"]}, r"dropped: unknown conditioning images \['hair'\]"),
-        ({"design": "grand"}, "design: expected one of lean, full, got 'grand'"),
-        ({"design": "full", "magnification": 2}, "magnification: expected 1, or 2 of the lean design"),
+        ({"design": "grand"}, "design: expected one of photo, lean, full, got 'grand'"),
+        ({"design": "full", "magnification": 2}, "magnification: expected 1, or 2 but of the full design"),
         ({"magnification": 2}, "resolution: expected a multiple of 256, got 128"),
         ({"widths": [8, 8]}, "expected 5 widths"),
         ({"layers": 5}, r"unknown fields \['layers'\]"),
@@ -112,8 +112,8 @@ def test_an_untrained_generator_paints_and_does_not_only_show_its_plate(design: 
 
 def test_a_size_has_its_design_and_milo_can_be_the_base_of_what_is_trained() -> None:
     small, large = GeneratorConfig.of_size(256, window=7), GeneratorConfig.of_size(512)
-    assert (small.design, small.magnification, small.window) == ("lean", 1, 7)
-    assert (large.design, large.magnification, large.trunk_size) == ("lean", 2, 256)
+    assert (small.design, small.magnification, small.window) == ("photo", 1, 7)
+    assert (large.design, large.magnification, large.trunk_size) == ("photo", 2, 256)
     assert GeneratorConfig.of_size(512, design="full").magnification == 1
     assert GeneratorConfig.of_size(256, design="full").widths == (32, 64, 96, 128, 128)
     milo = load_file(Path(models.__file__).parent / "actors" / "milo.actor" / "generator.safetensors")

@@ -68,7 +68,7 @@ def stream(engine: Engine, frames: NDArray[Any]) -> list[NDArray[Any]]:
     return [engine.generate(frame, step).copy() for frame, step in zip(frames, order, strict=False)]
 
 
-@pytest.mark.parametrize(("window", "design"), [(1, "lean"), (2, "lean"), (11, "lean"), (11, "full")])
+@pytest.mark.parametrize(("window", "design"), [(1, "lean"), (2, "lean"), (11, "lean"), (11, "photo"), (11, "full")])
 def test_streaming_equals_the_window_form(window: int, design: str) -> None:
     """Check the network itself to 1e-4, as floats; engines add only the rounding to bytes."""
     generator, frames = make_generator(window=window, design=design), torch.from_numpy(random_conditioning())
@@ -83,7 +83,8 @@ def test_streaming_equals_the_window_form(window: int, design: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("window", "design", "magnification"), [(1, "lean", 1), (11, "lean", 1), (11, "lean", 2), (11, "full", 1)]
+    ("window", "design", "magnification"),
+    [(1, "lean", 1), (11, "lean", 1), (11, "lean", 2), (11, "photo", 1), (11, "photo", 2), (11, "full", 1)],
 )
 @pytest.mark.parametrize("make", [TorchEngine, pytest.param(OpenVinoEngine, marks=pytest.mark.openvino)])
 def test_every_engine_streams_what_the_window_form_gives(
@@ -178,7 +179,7 @@ def test_a_dropped_conditioning_image_is_dropped_in_every_form() -> None:
     assert np.abs(image - expected_levels(generator, frames, 0)).max() < 0.6
 
 
-@pytest.mark.parametrize(("design", "magnification"), [("lean", 1), ("lean", 2), ("full", 1)])
+@pytest.mark.parametrize(("design", "magnification"), [("lean", 1), ("lean", 2), ("photo", 2), ("full", 1)])
 def test_inputs_are_laid_out_as_the_generator_does(design: str, magnification: int) -> None:
     generator = make_generator(design=design, magnification=magnification)
     frames = random_conditioning(1, size=128 * magnification)

@@ -26,7 +26,7 @@ def actor(tmp_path_factory: pytest.TempPathFactory) -> Actor:
     return make_actor(tmp_path_factory.mktemp("actors"))
 
 
-def fake_track(video: Path, output: Path, *_: object, focal_px: float | None = None) -> dict[str, object]:
+def fake_track(video: Path, output: Path, *_: object, **_options: object) -> dict[str, object]:
     """Track by the brightness of the last line; a black one is no face."""
     tracker, times, tracks = FakeTracker(), [], []
     camera = Camera.webcam(64, 48)

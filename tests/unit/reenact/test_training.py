@@ -18,7 +18,7 @@ from models.params import EXPRESSION_INDEX, FaceParams
 from reenact.appearance import fit_appearance
 from reenact.conditioning import ConditioningRenderer
 from reenact.dataset import Recording
-from reenact.train import pairs
+from reenact.train import pairs, prepare
 from reenact.trainer import Trainer, TrainingConfig
 from reenact.training_set import TrainingSet
 from streamer.cli import main
@@ -144,6 +144,26 @@ def test_a_run_whose_score_rises_no_more_comes_to_its_end(
     assert (again.end, len(again.scores)) == (trainer.end, 7)
 
 
+def test_once_it_is_trained_on_lpips_says_whether_a_run_still_rises(
+    data: TrainingSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PSNR falls from where it was before: that ends nothing."""
+    trainer = make_trainer(data, tmp_path, steps=2000, patience=3, perceptual_from=0.05)
+    monkeypatch.setattr(trainer, "psnr", lambda _frames: 30.0 - trainer.step / 1000)
+    trainer.step = 100
+    assert set(trainer.judge(data.recording.held_out)) == {"psnr"}
+    monkeypatch.setattr(trainer, "perceptual", object())
+    scores = iter([0.3, 0.2, 0.19, 0.18, 0.175, 0.1745, 0.1744, 0.1746])
+    monkeypatch.setattr(trainer, "lpips", lambda _frames: next(scores))
+    ends = []
+    for step in range(200, 1000, 100):
+        trainer.step = step
+        assert set(trainer.judge(data.recording.held_out)) == {"psnr", "lpips"}
+        ends.append(trainer.end)
+    assert ends[:7] == [1.0] * 7
+    assert ends[7] < 1.0
+
+
 def test_a_run_that_hardly_gets_a_turn_is_not_taken_for_one_that_stands_still(
     data: TrainingSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,6 +186,28 @@ def test_a_base_is_taken_over_where_it_fits(data: TrainingSet, tmp_path: Path) -
     assert torch.equal(second.generator.texture, first.generator.texture)
     fresh = Trainer(first.config, SMALL, data, tmp_path, Processes(torch.device("cpu")))
     assert torch.equal(second.generator.state_dict()["paint.weight"], fresh.generator.state_dict()["paint.weight"])
+
+
+def test_a_photo_generator_shows_the_person_before_it_learns(
+    model: FaceModel, recording: Recording, tmp_path: Path
+) -> None:
+    """What it begins with is nearer, in poses that it did not see, than a network that has not learned."""
+    config = dataclasses.replace(SMALL, design="photo", texture_size=(96, 144))
+    budget = TrainingConfig(steps=20, perceptual_from=1.0, adversarial_from=1.0)
+    processes = Processes(torch.device("cpu"))
+    trainer, _ = prepare(recording, model, budget, config, tmp_path, processes)
+    plain = Trainer(budget, SMALL, trainer.data, tmp_path / "plain", processes)
+    held_out = recording.held_out
+    first = trainer.psnr(held_out)
+    assert first > plain.psnr(held_out) + 8.0
+    assert first > 22.0
+    for _ in range(20):
+        trainer.run_step()
+    assert trainer.psnr(held_out) > first
+    trainer.save()
+    again, _ = prepare(recording, model, budget, config, tmp_path, processes)
+    assert again.step == 20
+    torch.testing.assert_close(again.predict(held_out), trainer.predict(held_out))
 
 
 def test_features_that_grow_too_large_come_back(data: TrainingSet, tmp_path: Path) -> None:

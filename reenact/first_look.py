@@ -1,0 +1,220 @@
+"""What a target looks like before anything was learned: colours of head and hair, the background, the card's outline.
+
+A spread of training pictures is laid back on the texture by the codes of their conditioning, and averaged. What covers
+the background, and what is background, follows from one question asked of each texel: is it what stands still on the
+head, or what stands still behind it, that explains its pictures better?
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from models.face import FaceModel
+from models.generator import GeneratorConfig, texture_places
+from models.halo import BOTTOM_M, CELLS, HALF_WIDTH_M, TOP_M, Halo
+from models.params import FaceParams
+from reenact.conditioning import CHANNELS, GROUPS, ConditioningRenderer
+from reenact.dataset import Recording
+
+Array = NDArray[np.float32]
+
+FRAMES = 120
+"""Training pictures that are looked at."""
+BACKGROUND_FRAMES = 48
+"""Of them, pictures that the background is the median of."""
+LEARNED_SHARE = 0.05
+"""Pixels a picture that a texel must have on average to be learned."""
+LEAST_SEEN = 3
+"""Pictures that must show a place of the background, and pixels a texel, to be known."""
+STRANGER = 0.001
+"""Squared difference of colours, 0 to 1, from which two are not the same for noise alone."""
+CELL_SHARE = 0.1
+"""Share of a cell's pixels that must show something on the head, or the card is cut there."""
+TIE, NOISE = 2e-3, 2e-4
+"""What is added to the squared errors of background and head, where they are compared: in doubt it is the head."""
+SHARPNESS = 2.0
+"""Power of their ratio by which one covers the other."""
+
+
+@dataclass(frozen=True, slots=True)
+class FirstLook:
+    """What a photo generator begins with."""
+
+    colors: Tensor
+    """`[3, h, w]` of each texel, 0 to 1."""
+    coverage: Tensor
+    """`[1, h, w]` how far a texel covers the background, 0 to 1."""
+    is_seen: Tensor
+    """`[1, h, w]` whether a texel is seen often enough to be learned."""
+    plate: Tensor
+    """`[3, S, S]` the background, guessed where it is never seen."""
+    cells: NDArray[np.bool_]
+    """`[24, 32]` cells of the card that show something, see `Halo`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """One picture, pixel by pixel."""
+
+    texel: NDArray[np.int64]
+    """`[H, W]` texel that the pixel shows, -1 for none."""
+    cell: NDArray[np.int64]
+    """`[H, W]` cell of the card that it shows, -1 for none."""
+    picture: Array
+    """`[H, W, 3]` 0 to 1."""
+
+
+def look_first(recording: Recording, model: FaceModel, look: FaceParams, config: GeneratorConfig) -> FirstLook:
+    """Look at a spread of training pictures; `look` gives reflectance and illumination."""
+    training = recording.training
+    frames = training[np.unique(np.linspace(0, len(training) - 1, min(FRAMES, len(training))).astype(int))]
+    median = (
+        np.median([recording.picture(int(f), config.resolution) for f in _some(frames)], 0).astype(np.float32) / 255
+    )
+    sums = _Sums(config.texture_size)
+    for seen in _watch(recording, model, look, config, frames):
+        sums.add(seen, median)
+    is_head = sums.background_error > 2.0 * sums.variance + STRANGER
+    shown, on_head = np.zeros(CELLS[0] * CELLS[1]), np.zeros(CELLS[0] * CELLS[1])
+    for seen in _watch(recording, model, look, config, _some(frames)):
+        on_card = seen.cell >= 0
+        shown += np.bincount(seen.cell[on_card], minlength=len(shown))
+        on_head += np.bincount(seen.cell[on_card], is_head[seen.texel[on_card]], minlength=len(shown))
+    cells = _filled((on_head > CELL_SHARE * np.maximum(shown, 1)).reshape(CELLS))
+    plate = _background(recording, model, look, config, _some(frames), cells, median)
+    sums = _Sums(config.texture_size)
+    for seen in _watch(recording, model, look, config, frames, cells):
+        sums.add(seen, plate)
+    odds = ((sums.background_error + TIE) / (sums.variance + NOISE)) ** SHARPNESS
+    everything = np.concatenate([sums.mean, (odds / (1.0 + odds))[:, None]], 1)
+    texture = _spread(everything, sums.count, config.texture_size)
+    is_seen = torch.from_numpy(sums.count.reshape(1, *config.texture_size) >= LEARNED_SHARE * len(frames))
+    return FirstLook(texture[:3], texture[3:], is_seen, torch.from_numpy(plate.transpose(2, 0, 1).copy()), cells)
+
+
+def _some(frames: NDArray[np.int64]) -> NDArray[np.int64]:
+    return frames[:: max(1, len(frames) // BACKGROUND_FRAMES)]
+
+
+def _watch(
+    recording: Recording,
+    model: FaceModel,
+    look: FaceParams,
+    config: GeneratorConfig,
+    frames: NDArray[np.int64],
+    cells: NDArray[np.bool_] | None = None,
+) -> Iterator[_Seen]:
+    """Render frames with the card cut to `cells`, and say what each pixel shows."""
+    size, (rows, columns) = config.resolution, config.texture_size
+    renderer = ConditioningRenderer(model, recording.camera.scaled(size, size), Halo(cells))
+    drawn = np.arange(CELLS[0] * CELLS[1]) if cells is None else np.flatnonzero(cells)
+    cell_of = np.append(np.tile(drawn, 2), -1)  # two triangles each
+    buffer = np.zeros((CHANNELS, size, size), np.float32)
+    for frame in frames:
+        params = recording.params[int(frame)].replace(reflectance=look.reflectance, illumination=look.illumination)
+        codes = torch.from_numpy(renderer.render(params, buffer)[None, GROUPS["correspondence"]])
+        across, up = ((texture_places(codes)[0] + 1) / 2).unbind(-1)
+        column = (across * columns - 0.5).round().clamp(0, columns - 1).long()
+        row = (up * rows - 0.5).round().clamp(0, rows - 1).long()
+        texel = torch.where(codes[0].sum(0) > 1e-3, row * columns + column, -1).numpy()
+        picture = recording.picture(int(frame), size).astype(np.float32) / 255.0
+        yield _Seen(texel, cell_of[np.maximum(renderer.halo_triangles, -1)], picture)
+
+
+class _Sums:
+    """What was seen of each texel."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        texels = size[0] * size[1]
+        self.count = np.zeros(texels)
+        self._total = np.zeros((texels, 3))
+        self._square, self._off = np.zeros(texels), np.zeros(texels)
+
+    def add(self, seen: _Seen, background: Array) -> None:
+        """Take a picture in, and how far it is from `background [H, W, 3]`."""
+        known = seen.texel >= 0
+        texel, color, behind = seen.texel[known], seen.picture[known], background[known]
+        length = len(self.count)
+        self.count += np.bincount(texel, minlength=length)
+        for channel in range(3):
+            self._total[:, channel] += np.bincount(texel, color[:, channel], minlength=length)
+        self._square += np.bincount(texel, (color**2).mean(1), minlength=length)
+        self._off += np.bincount(texel, ((color - behind) ** 2).mean(1), minlength=length)
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """`[N, 3]` colour."""
+        return self._total / np.maximum(self.count, 1)[:, None]
+
+    @property
+    def variance(self) -> NDArray[np.float64]:
+        """`[N]` of it, averaged over channels."""
+        return np.maximum(self._square / np.maximum(self.count, 1) - (self.mean**2).mean(1), 0.0)
+
+    @property
+    def background_error(self) -> NDArray[np.float64]:
+        """`[N]` mean squared difference from the background behind it."""
+        return self._off / np.maximum(self.count, 1)
+
+
+def _filled(cells: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Add to `cells` all between them and the middle of the head, and one further all around: outlines move."""
+    grown = cv2.dilate(cells.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    filled = grown.copy()
+    rows, columns = CELLS
+    middle = np.array([-BOTTOM_M / (TOP_M - BOTTOM_M) * rows, HALF_WIDTH_M / (2 * HALF_WIDTH_M) * columns])
+    for cell in np.argwhere(grown):
+        for share in np.linspace(0.0, 1.0, 2 * max(CELLS)):
+            row, column = (middle + share * (cell + 0.5 - middle)).astype(int)
+            filled[row, column] = True
+    return filled
+
+
+def _background(
+    recording: Recording,
+    model: FaceModel,
+    look: FaceParams,
+    config: GeneratorConfig,
+    frames: NDArray[np.int64],
+    cells: NDArray[np.bool_],
+    median: Array,
+) -> Array:
+    """Give the background `[S, S, 3]`: the median of what is seen beside the head, and its edges beyond."""
+    stack = []
+    for seen in _watch(recording, model, look, config, frames, cells):
+        stack.append(np.where((seen.texel < 0)[..., None], seen.picture, np.nan).astype(np.float16))
+    pictures = np.stack(stack)
+    is_seen = np.isfinite(pictures[..., 0]).sum(0) >= min(LEAST_SEEN, len(frames))
+    plate = median.copy()
+    plate[is_seen] = np.nanmedian(pictures[:, is_seen].astype(np.float32), 0)
+    if not is_seen.any():
+        return plate
+    # Where it was never seen it goes on as its edges say, ever more evenly.
+    levels = (plate * 255.0 + 0.5).astype(np.uint8)
+    guessed = cv2.inpaint(levels, (~is_seen).astype(np.uint8), 5, cv2.INPAINT_TELEA).astype(np.float32) / 255.0
+    return np.where(is_seen[..., None], plate, guessed).astype(np.float32)
+
+
+def _spread(values: NDArray[np.float64], count: NDArray[np.float64], size: tuple[int, int]) -> Tensor:
+    """Lay `values [N, C]` out as `[C, h, w]`; texels that were hardly seen take what lies near, ever more blurred."""
+    weight = torch.from_numpy(count.reshape(1, 1, *size)).float()
+    total = torch.from_numpy(values.T.reshape(1, -1, *size)).float() * weight
+    result, is_known = total / weight.clamp(min=1.0), weight >= LEAST_SEEN
+    total, weight = total * is_known, weight * is_known
+    reach = 1
+    while not bool(is_known.all()) and reach < max(size):
+        near = functional.avg_pool2d(weight, 2 * reach + 1, 1, reach)
+        guess = functional.avg_pool2d(total, 2 * reach + 1, 1, reach) / near.clamp(min=1e-9)
+        is_new = ~is_known & (near > 1e-9)
+        result = torch.where(is_new, guess, result)
+        is_known = is_known | is_new
+        reach *= 2
+    return result[0]

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from models.generator import CONDITIONING_CHANNELS, GeneratorConfig, build_generator
+from models.halo import CELLS
+from models.photo_generator import PhotoGenerator, useful_weights
+
+SMALL = GeneratorConfig(
+    resolution=128, window=3, design="photo", stem_channels=4, widths=(8, 8, 12, 12, 16), texture_channels=6,
+    texture_size=(16, 24),
+)  # fmt: skip
+
+
+def photo(config: GeneratorConfig = SMALL) -> PhotoGenerator:
+    torch.manual_seed(0)
+    generator = build_generator(config)
+    assert isinstance(generator, PhotoGenerator)
+    return generator.requires_grad_(False).eval()
+
+
+def half_covered(size: int = 128) -> torch.Tensor:
+    """Give a window whose left half shows the head's code (0.6, 0.5, 0.9), and whose right half shows no head."""
+    frames = torch.zeros(1, 3, CONDITIONING_CHANNELS, size, size)
+    frames[:, :, 3:6, :, : size // 2] = torch.tensor([0.6, 0.5, 0.9])[:, None, None]
+    return frames
+
+
+@pytest.mark.parametrize("magnification", [1, 2])
+def test_it_begins_as_the_persons_colours_over_the_background(magnification: int) -> None:
+    size = 128 * magnification
+    generator = photo(GeneratorConfig(**{**SMALL.to_json(), "resolution": size, "magnification": magnification}))
+    color = torch.tensor([0.8, 0.3, 0.1])
+    generator.begin(color[:, None, None].expand(3, 16, 24), torch.ones(1, 16, 24), torch.ones(CELLS))
+    generator.plate[:] = 0.7
+    picture = generator(half_covered(size))[0]
+    torch.testing.assert_close(picture[:, :, : size // 2].mean((1, 2)), color, atol=0.03, rtol=0)
+    assert float((picture[:, :, size // 2 :] - 0.7).abs().mean()) < 0.05
+
+
+def test_what_does_not_cover_shows_the_background() -> None:
+    generator = photo()
+    generator.begin(torch.zeros(3, 16, 24), torch.zeros(1, 16, 24), torch.ones(CELLS))
+    generator.plate[:] = 0.7
+    assert float((generator(half_covered())[0] - 0.7).abs().mean()) < 0.1
+
+
+def test_its_card_is_kept_with_its_weights() -> None:
+    cells = np.zeros(CELLS, bool)
+    cells[3:9, 4:7] = True
+    generator, other = photo(), photo()
+    generator.begin(torch.zeros(3, 16, 24), torch.zeros(1, 16, 24), torch.from_numpy(cells))
+    other.load_state_dict({name: value.half() for name, value in generator.state_dict().items()})
+    assert len(other.halo.triangles) == 2 * 18
+    assert build_generator(GeneratorConfig(resolution=128, window=1)).halo is None
+
+
+def test_of_a_base_it_takes_what_does_not_paint_another_person() -> None:
+    lean = build_generator(GeneratorConfig(**{**SMALL.to_json(), "design": "lean"})).state_dict()
+    taken = useful_weights(lean)
+    assert set(lean) - set(taken) == {"paint.weight", "paint.bias", "texture"}
+    own = photo().state_dict()
+    assert set(own) - set(useful_weights(own)) == {"texture", "halo_cells"}
+
+
+def test_it_needs_channels_for_colour_and_coverage() -> None:
+    with pytest.raises(ValueError, match="texture_channels: the photo design needs 4, got 3"):
+        build_generator(GeneratorConfig(resolution=128, design="photo", texture_channels=3))
