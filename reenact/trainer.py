@@ -130,7 +130,7 @@ class Trainer:
             self.generator.begin(first.colors, first.coverage, torch.from_numpy(first.cells))
             # A texel that is hardly ever seen would be thrown far by Adam's few steps: it stays as its neighbours are.
             is_seen = first.is_seen.to(device)
-            self.generator.texture.register_hook(lambda gradient: gradient * is_seen)
+            self.generator.texture.register_hook(lambda gradient: gradient * is_seen)  # type: ignore[no-untyped-call]
         self.average = place(build_generator(generator), device)
         self.average.load_state_dict(self.generator.state_dict())
         self.average.requires_grad_(False).eval()
@@ -201,7 +201,8 @@ class Trainer:
     def _steady_scores(self) -> list[float]:
         """Give the scores that tell whether the run still rises, in units of what counts as better."""
         is_perceptual = self.config.perceptual_from < 1.0
-        values, counted = [], -STEPS_APART
+        values: list[float] = []
+        counted = -float(STEPS_APART)
         for score in self.scores:
             if score["step"] - counted >= STEPS_APART and (not is_perceptual or "lpips" in score):
                 values.append(math.log(1.0 / score["lpips"]) / RISE_SHARE if is_perceptual else score["psnr"] / RISE_DB)
