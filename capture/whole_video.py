@@ -2,9 +2,9 @@
 
 A live tracker learns who it sees while it goes, and smooths with the past alone. Here the camera and the person are
 found out first, frames are fitted to them as they are, and smoothing runs forwards and backwards: it calms as much, and
-no movement comes late. Where the pictures are at hand, the head's pose is found from all that is
-rigid in them (`capture.dense_pose`), and expressions explain what it leaves. Gaze, blinks and mouth are then held
-against landmarks, without the face model in between.
+no movement comes late. Where the pictures are at hand, the head's pose is found from all that is rigid in them
+(`capture.dense_pose`), and expressions explain what it leaves. Gaze, blinks and mouth are then held against landmarks,
+without the face model in between.
 """
 
 from __future__ import annotations

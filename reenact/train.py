@@ -49,6 +49,8 @@ JUDGED = 12
 MOST_JUDGED = 160
 """Held-out frames that a finished one is judged on at most: LPIPS takes as long as a step of training."""
 PREVIEW_SIZE = 256
+RECIPE = 2
+"""Checkpoints of another recipe are not gone on from."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -166,7 +168,7 @@ def prepare(
 ) -> tuple[Trainer, FaceParams]:
     """Fit the target's appearance, render its conditioning and go on from the checkpoint in `work`, if it fits."""
     settings = {
-        "generator": generator.to_json(), "source": recording.name, "frames": len(recording.pictured),
+        "recipe": RECIPE, "generator": generator.to_json(), "source": recording.name, "frames": len(recording.pictured),
         "held_out": len(recording.held_out),
     }  # fmt: skip
     fingerprint = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
