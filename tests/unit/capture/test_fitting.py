@@ -211,14 +211,13 @@ def test_a_fit_costs_less_than_the_detection_before_it(
     assert found is not None
     fitter.fit(found.points_px, camera, found.depth_px)
 
-    def median_s(call: object) -> float:
-        assert callable(call)
-        spent = []
-        for _ in range(25):
-            start = time.perf_counter()
-            call()
-            spent.append(time.perf_counter() - start)
-        return float(np.median(spent))
-
-    fitting = median_s(lambda: fitter.fit(found.points_px, camera, found.depth_px))
-    assert fitting < median_s(lambda: detector.detect(picture))
+    # In turns, and the quickest of each: whatever else runs meanwhile takes its time from either.
+    fitting, detecting = [], []
+    for _ in range(25):
+        start = time.perf_counter()
+        fitter.fit(found.points_px, camera, found.depth_px)
+        between = time.perf_counter()
+        detector.detect(picture)
+        fitting.append(between - start)
+        detecting.append(time.perf_counter() - between)
+    assert min(fitting) < min(detecting)
