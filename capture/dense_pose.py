@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capture.rotation import rotation_from_vector, rotation_vector
+from capture.spread import spread
 from models.camera import Camera, rotation_angles, rotation_matrix
 from models.face import FaceModel
 from models.halo import BOTTOM_M, DEPTH_M, HALF_WIDTH_M, TOP_M
@@ -116,20 +117,15 @@ def align(
         size = (small.width, small.height)
         return _contrasts(cv2.resize(read(frame), size, interpolation=cv2.INTER_AREA))
 
-    chosen = frames[np.unique(np.linspace(0, len(frames) - 1, min(LEARNING_FRAMES, len(frames))).astype(int))]
-    pictures = {int(frame): contrasts(int(frame)) for frame in chosen}
-
-    def average(level: int) -> _Look:
-        return head.average({frame: levels[level] for frame, levels in pictures.items()})
-
-    finest = len(BLURS_PX) - 1
-    before = average(finest).spread
-    for level, rounds in enumerate(ROUNDS):
+    pictures = {int(frame): contrasts(int(frame)) for frame in spread(frames, LEARNING_FRAMES)}
+    levels = [_Level({f: seen[level] for f, seen in pictures.items()}) for level in range(len(BLURS_PX))]
+    before = head.average(levels[-1]).spread
+    for level, rounds in zip(levels, ROUNDS, strict=True):
         for _ in range(rounds):
-            look = average(level)
-            for frame, levels in pictures.items():
-                head.align(frame, levels[level], look)
-    looks = [average(level) for level in range(len(BLURS_PX))]
+            look = head.average(level)
+            for frame, picture in level.pictures.items():
+                head.align(frame, picture, look)
+    looks = [head.average(level) for level in levels]
     for frame in frames:
         for picture, look in zip(pictures.get(int(frame)) or contrasts(int(frame)), looks, strict=True):
             head.align(int(frame), picture, look)
@@ -138,8 +134,18 @@ def align(
         rotation=rotation_angles(head.rotation.astype(np.float32)),
         translation=head.translation.astype(np.float32),
         spread_before=before,
-        spread=average(finest).spread,
+        spread=head.average(levels[-1]).spread,
     )
+
+
+class _Level:
+    """What is learned from, at one blur."""
+
+    def __init__(self, pictures: dict[int, Picture]) -> None:
+        self.pictures = pictures
+        """Local contrast, by frame."""
+        self.wall: Picture = np.mean(list(pictures.values()), 0)
+        """Their average: what stands still before the camera."""
 
 
 class _Head:
@@ -168,14 +174,13 @@ class _Head:
         """`[T, 3]` metres."""
         self._first = self.rotation.copy(), self.translation.copy()
 
-    def average(self, pictures: dict[int, Picture]) -> _Look:
-        """Average how the points look in `pictures`, by frame, with the poses as they are."""
+    def average(self, level: _Level) -> _Look:
+        """Average how the points look, with the poses as they are."""
         total, square, off, weights = np.zeros((4, len(self._points)))
-        wall = np.mean(list(pictures.values()), 0)
-        for frame, picture in pictures.items():
+        for frame, picture in level.pictures.items():
             points, seen = self._moved(frame)
             value, behind, weight = _sampled(
-                picture, wall, points, self._normals, seen, self._num_skin, self.rotation[frame],
+                picture, level.wall, points, self._normals, seen, self._num_skin, self.rotation[frame],
                 self.translation[frame], *self._projection,
             )  # fmt: skip
             total += weight * value
@@ -185,7 +190,7 @@ class _Head:
         weights = np.maximum(weights, 1e-6)
         mean = total / weights
         variance = np.maximum(square / weights - mean**2, 0.0)
-        say = np.where(weights > SEEN_SHARE * len(pictures), 1.0 / (variance + NOISE), 0.0)
+        say = np.where(weights > SEEN_SHARE * len(level.pictures), 1.0 / (variance + NOISE), 0.0)
         # Much of the card is no hair: what holds still before the camera rather than on the head is the wall.
         moves = off / weights / (variance + WALL_NOISE) - 1.0
         say[self._num_skin :] *= np.clip(moves, 0.0, 1.0)[self._num_skin :]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from capture.binding import LandmarkBinding
 from capture.bounded import solve_bounded
 from capture.depth_rotation import DepthRotation
-from capture.landmark_model import DEVIATIONS, FREE, Fit, LandmarkModel, openness
+from capture.landmark_model import DEVIATIONS, FREE, Fit, LandmarkModel, both_eyes, openness
 from capture.landmarks import COUNT
 from capture.normal_equations import accumulate
 from capture.rotation import rotation_from_vector
@@ -57,9 +57,7 @@ class Fitter:
         """`[478, 3]` where this person's landmarks lie off the model's, head frame, metres; set by `set_identity`."""
         self.neutral, self.eye_centers = self.landmarks.neutral(self.identity)
         self.last: Fit | None = None
-        self.prior_precision: Array = np.concatenate(
-            [np.full(POSE.stop, 1e-6), 1.0 / GAZE_SD_RAD**2, 1.0 / DEVIATIONS**2]
-        )
+        self.prior_precision = np.concatenate([np.full(POSE.stop, 1e-6), 1.0 / GAZE_SD_RAD**2, 1.0 / DEVIATIONS**2])
         """`[SIZE]` of each unknown around zero; next to nothing on pose, so that systems stay regular."""
         unbounded = np.full(GAZE.stop, 1e3)
         self.low = np.concatenate([-unbounded, np.zeros(len(FREE))])
@@ -120,7 +118,7 @@ class Fitter:
         start = self.last if self.last is not None else self._cold(observed)
         iterations = ITERATIONS if self.last is not None else COLD_ITERATIONS
         rotation, translation = start.rotation.copy(), start.translation.copy()
-        gaze = np.concatenate([start.gaze.mean(0), start.gaze[0] - start.gaze[1]])
+        gaze = start.gaze_unknowns
         started = gaze.copy()
         weights = start.weights.copy() if frozen_expression is None else np.asarray(frozen_expression, np.float64)
         low, high = self.low[GAZE.start :], self.high[GAZE.start :]
@@ -138,38 +136,32 @@ class Fitter:
             step = -np.linalg.solve(self._pose_hessian, self._pose_gradient)
             rotation = rotation_from_vector(step[:3]) @ rotation
             translation = translation + step[3:]
-            gaze, weights = self._explain(step, gaze, weights, started, low, high)
-        both = np.stack([gaze[:2] + gaze[2:] / 2, gaze[:2] - gaze[2:] / 2])
+            gaze, weights = self._explain(step, gaze, weights, started, low, high, self.prior_precision)
         rotation = _orthonormal(rotation)
         if turned is not None:
             self._depth.learn(turned, rotation)
-        self.last = Fit(rotation, translation, both, weights, error)
+        self.last = Fit(rotation, translation, both_eyes(gaze), weights, error)
         return self.last
 
     def fit_expression(self, points_px: NDArray[np.float32], camera: Camera, fit: Fit) -> Fit:
         """Fit gaze and expression alone, from those of `fit`; its pose is known from elsewhere, and stays."""
         observed = self.rays(points_px, camera)
-        gaze = np.concatenate([fit.gaze.mean(0), fit.gaze[0] - fit.gaze[1]])
-        started, weights = gaze.copy(), fit.weights
-        error = 0.0
-        held, self.prior_precision = self.prior_precision, self.prior_precision.copy()
-        self.prior_precision[EXPRESSION] *= KNOWN_POSE_PRIOR
+        gaze = started = fit.gaze_unknowns
+        weights, error = fit.weights, 0.0
+        low, high, prior = self.low[GAZE.start :], self.high[GAZE.start :], self.prior_precision.copy()
+        prior[EXPRESSION] *= KNOWN_POSE_PRIOR
         for _ in range(2 * ITERATIONS):
             error = self._linearize(observed, fit.rotation, fit.translation, gaze, weights)
-            gaze, weights = self._explain(
-                np.zeros(POSE.stop), gaze, weights, started, self.low[GAZE.start :], self.high[GAZE.start :]
-            )
-        self.prior_precision = held
-        both = np.stack([gaze[:2] + gaze[2:] / 2, gaze[:2] - gaze[2:] / 2])
-        return Fit(fit.rotation, fit.translation, both, weights, error)
+            gaze, weights = self._explain(np.zeros(POSE.stop), gaze, weights, started, low, high, prior)
+        return Fit(fit.rotation, fit.translation, both_eyes(gaze), weights, error)
 
     def _explain(
-        self, step: Array, gaze: Array, weights: Array, started: Array, low: Array, high: Array
+        self, step: Array, gaze: Array, weights: Array, started: Array, low: Array, high: Array, precision: Array
     ) -> tuple[Array, Array]:
-        """Let gaze `[4]` and weights `[43]` explain what a `step` of pose leaves, drawn to rest by their priors."""
+        """Let gaze `[4]` and weights `[43]` explain what a `step` of pose leaves, drawn to rest by `precision`."""
         rest = slice(POSE.stop, SIZE)
         current = np.concatenate([gaze, weights])
-        prior = self.prior_precision[rest]
+        prior = precision[rest]
         held = np.zeros(len(prior))
         held[:4] = HELD_PRECISION * (1.0 - openness(weights).mean()) ** 4
         hessian = self._hessian[rest, rest] + np.diag(prior + held)

@@ -73,8 +73,7 @@ def identity_equations(fitter: Fitter, points_px: NDArray[np.float32], camera: C
 
     The frame's own unknowns are eliminated by their Schur complement; those at their bounds count as known.
     """
-    gaze = np.concatenate([fit.gaze.mean(0), fit.gaze[0] - fit.gaze[1]])
-    current = np.concatenate([np.zeros(6), gaze, fit.weights])
+    current = np.concatenate([np.zeros(6), fit.gaze_unknowns, fit.weights])
     free = np.flatnonzero((current > fitter.low) & (current < fitter.high))
     prior = fitter.prior_precision[free]
     weight, residual, by_frame, by_identity = linearize(fitter, points_px, camera, fit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +52,22 @@ IRIS_RESPONSE = 0.85
 """A detected iris moves by this share of the real one's way: it is placed nearer to the eyeball's centre."""
 
 
+class Posed(Protocol):
+    """Whatever has a head's pose and gaze: `FaceParams` of one frame, or a `Personal`'s rest."""
+
+    @property
+    def rotation(self) -> NDArray[np.float32]:
+        """`[3]` yaw, pitch, roll, radians."""
+
+    @property
+    def translation(self) -> NDArray[np.float32]:
+        """`[3]` metres."""
+
+    @property
+    def gaze(self) -> NDArray[np.float32]:
+        """`[2, 2]` (left, right) x (yaw, pitch), radians."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fit:
     """What one frame says of a face."""
@@ -65,6 +82,22 @@ class Fit:
     """`[43]` expression weights of `FREE_NAMES`."""
     error_m: float
     """Root mean square distance of the landmarks from the fitted ones, at the head."""
+
+    @classmethod
+    def posed(cls, face: Posed, weights: Array) -> Self:
+        """Take pose and gaze from elsewhere, in the form that parameters keep them in."""
+        return cls(
+            rotation=rotation_matrix(face.rotation).astype(np.float64),
+            translation=face.translation.astype(np.float64),
+            gaze=face.gaze.astype(np.float64),
+            weights=weights,
+            error_m=0.0,
+        )
+
+    @property
+    def gaze_unknowns(self) -> Array:
+        """Give gaze as it is solved for, `[4]`: yaw and pitch of both eyes' mean, and of left minus right."""
+        return np.concatenate([self.gaze.mean(0), self.gaze[0] - self.gaze[1]])
 
     @property
     def angles(self) -> NDArray[np.float32]:
@@ -172,6 +205,11 @@ class LandmarkModel:
             turn = rotation_matrix(np.array([*fit.gaze[eye], 0.0])).astype(np.float64)
             basis[:, iris] = (basis[:, iris] - center) @ turn.T + center
         return np.asarray(basis @ fit.rotation.T)
+
+
+def both_eyes(unknowns: Array) -> Array:
+    """Undo `Fit.gaze_unknowns`: `[4]` to `[2, 2]`."""
+    return np.stack([unknowns[:2] + unknowns[2:] / 2, unknowns[:2] - unknowns[2:] / 2])
 
 
 def openness(weights: Array) -> Array:

@@ -16,7 +16,7 @@ from capture.person import EASE_S, Person
 from capture.personal import Personal
 from capture.smoothing import FaceSmoother, SmoothingSettings
 from capture.track import Bridge, Track, blend
-from models.camera import Camera, rotation_matrix
+from models.camera import Camera
 from models.face import FaceModel
 from models.params import FaceParams
 
@@ -95,13 +95,7 @@ class Tracker(FaceTracker):
 
     def fit_expression(self, found: Landmarks, params: FaceParams, camera: Camera) -> FaceParams:
         """Fit gaze and expression anew to a frame whose pose is that of `params`."""
-        fit = Fit(
-            rotation=rotation_matrix(params.rotation).astype(np.float64),
-            translation=params.translation.astype(np.float64),
-            gaze=params.gaze.astype(np.float64),
-            weights=params.expression[FREE].astype(np.float64),
-            error_m=0.0,
-        )
+        fit = Fit.posed(params, params.expression[FREE].astype(np.float64))
         return self._params(self._fitter.fit_expression(found.points_px, camera, fit))
 
     @override
@@ -153,13 +147,7 @@ class Tracker(FaceTracker):
         if personal.offsets is None:
             raise ValueError("The calibration lacks where this person's landmarks lie.")
         self.reset()
-        rest = Fit(
-            rotation=rotation_matrix(personal.rotation).astype(np.float64),
-            translation=personal.translation.astype(np.float64),
-            gaze=personal.gaze.astype(np.float64),
-            weights=np.zeros(len(FREE_NAMES)),
-            error_m=0.0,
-        )
+        rest = Fit.posed(personal, np.zeros(len(FREE_NAMES)))
         self._person.restore(personal.identity.astype(np.float64), personal.offsets.astype(np.float64), rest)
 
     @override

@@ -19,6 +19,7 @@ from capture.dense_pose import Read, align
 from capture.follow import measure
 from capture.landmarks import Landmarks
 from capture.smoothing import FaceSmoother, SmoothingSettings
+from capture.spread import spread
 from capture.track import Track
 from capture.tracker import Tracker
 from models.camera import Camera
@@ -203,8 +204,7 @@ def _find_focal(tracker: Tracker, found: Sequence[Landmarks | None], times_s: Se
 
 def _spread(found: Sequence[Landmarks | None], count: int) -> NDArray[np.int64]:
     """Choose up to `count` frames with a face, spread over the video."""
-    seen = np.flatnonzero([landmarks is not None for landmarks in found])
-    return seen[np.unique(np.linspace(0, len(seen) - 1, min(count, len(seen))).astype(int))]
+    return spread(np.flatnonzero([landmarks is not None for landmarks in found]), count)
 
 
 def _check(params: FaceParams, found: Sequence[Landmarks | None]) -> dict[str, float]:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.halo import Halo
+from models.halo import HEAD_MIDDLE, Halo
 
 CONDITIONING_CHANNELS = 9
 SURFACE_EXTRA = 4
@@ -292,7 +292,7 @@ class SpaceTimeGenerator(nn.Module):
 
 def texture_places(correspondence: Tensor) -> Tensor:
     """Say where codes `[B, 3, H, W]` lie in the texture: `[B, H, W, 2]`, across and up, from -1 to 1."""
-    across, depth = correspondence[:, 0] - 0.5, correspondence[:, 2] - 0.35
+    across, depth = correspondence[:, 0] - 0.5, correspondence[:, 2] - HEAD_MIDDLE
     # The "diamond angle" around the head's vertical axis: as good as atan2 here, and cheap on every engine.
     share = across.abs() / (across.abs() + depth.abs() + 1e-4)
     around = torch.where(depth > 0, share, 2 - share) * 0.5

@@ -30,7 +30,7 @@ card takes up the texture's columns from the outermost inwards."""
 CODE_SPAN = 0.9
 """Share of half the columns behind the head that the card takes up."""
 HEAD_MIDDLE = 0.35
-"""Depth code of the head's middle."""
+"""Depth code of the head's middle, around which the texture is laid."""
 
 
 class Halo:

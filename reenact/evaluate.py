@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image as PilImage
 
 from capture.progress import Progress
+from capture.spread import spread
 from models.cache import cache_folder
 from models.face import FaceModel
 from models.params import FaceParams
@@ -90,9 +91,7 @@ def choose_frames(recording: Recording, limit: int = 0) -> Indices:
     frames = recording.held_out
     if len(frames) == 0:
         raise ValueError(f"{recording.name}: no frame is held out, so nothing can be measured fairly")
-    if 0 < limit < len(frames):
-        frames = frames[np.unique(np.linspace(0, len(frames) - 1, limit).astype(int))]
-    return frames
+    return spread(frames, limit) if limit > 0 else frames
 
 
 def reenact_frames(

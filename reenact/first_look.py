@@ -7,7 +7,7 @@ head, or what stands still behind it, that explains its pictures better?
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from capture.spread import spread
 from models.face import FaceModel
 from models.generator import GeneratorConfig, texture_places
-from models.halo import BOTTOM_M, CELLS, HALF_WIDTH_M, TOP_M, Halo
+from models.halo import BOTTOM_M, CELLS, TOP_M, Halo
 from models.params import FaceParams
 from reenact.conditioning import CHANNELS, GROUPS, ConditioningRenderer
 from reenact.dataset import Recording
@@ -64,90 +65,71 @@ class FirstLook:
 class _Seen:
     """One picture, pixel by pixel."""
 
-    texel: NDArray[np.int64]
+    texel: NDArray[np.int32]
     """`[H, W]` texel that the pixel shows, -1 for none."""
-    cell: NDArray[np.int64]
+    cell: NDArray[np.int16]
     """`[H, W]` cell of the card that it shows, -1 for none."""
-    picture: Array
-    """`[H, W, 3]` 0 to 1."""
+    picture: NDArray[np.uint8]
+    """`[H, W, 3]`"""
+
+    def cut(self, cells: NDArray[np.bool_]) -> _Seen:
+        """Give what is seen with the card cut to `cells`: behind it there is nothing."""
+        is_gone = (self.cell >= 0) & ~cells.ravel()[self.cell]
+        return _Seen(np.where(is_gone, -1, self.texel), np.where(is_gone, -1, self.cell), self.picture)
 
 
 def look_first(recording: Recording, model: FaceModel, look: FaceParams, config: GeneratorConfig) -> FirstLook:
     """Look at a spread of training pictures; `look` gives reflectance and illumination."""
-    training = recording.training
-    frames = training[np.unique(np.linspace(0, len(training) - 1, min(FRAMES, len(training))).astype(int))]
-    median = (
-        np.median([recording.picture(int(f), config.resolution) for f in _some(frames)], 0).astype(np.float32) / 255
-    )
-    sums = _Sums(config.texture_size)
-    for seen in _watch(recording, model, look, config, frames):
-        sums.add(seen, median)
-    is_head = sums.background_error > 2.0 * sums.variance + STRANGER
-    shown, on_head = np.zeros(CELLS[0] * CELLS[1]), np.zeros(CELLS[0] * CELLS[1])
-    for seen in _watch(recording, model, look, config, _some(frames)):
-        on_card = seen.cell >= 0
-        shown += np.bincount(seen.cell[on_card], minlength=len(shown))
-        on_head += np.bincount(seen.cell[on_card], is_head[seen.texel[on_card]], minlength=len(shown))
-    cells = _filled((on_head > CELL_SHARE * np.maximum(shown, 1)).reshape(CELLS))
-    plate = _background(recording, model, look, config, _some(frames), cells, median)
-    sums = _Sums(config.texture_size)
-    for seen in _watch(recording, model, look, config, frames, cells):
-        sums.add(seen, plate)
+    seen = list(_watch(recording, model, look, config, spread(recording.training, FRAMES)))
+    some = slice(None, None, max(1, len(seen) // BACKGROUND_FRAMES))
+    median = np.median([one.picture for one in seen[some]], 0).astype(np.float32) / 255.0
+    sums = _Sums(seen, median, config.texture_size)
+    cells = _cells(seen[some], sums.background_error > 2.0 * sums.variance + STRANGER)
+    seen = [one.cut(cells) for one in seen]
+    plate = _background(seen[some], median)
+    sums = _Sums(seen, plate, config.texture_size)
     odds = ((sums.background_error + TIE) / (sums.variance + NOISE)) ** SHARPNESS
     everything = np.concatenate([sums.mean, (odds / (1.0 + odds))[:, None]], 1)
     texture = _spread(everything, sums.count, config.texture_size)
-    is_seen = torch.from_numpy(sums.count.reshape(1, *config.texture_size) >= LEARNED_SHARE * len(frames))
+    is_seen = torch.from_numpy(sums.count.reshape(1, *config.texture_size) >= LEARNED_SHARE * len(seen))
     return FirstLook(texture[:3], texture[3:], is_seen, torch.from_numpy(plate.transpose(2, 0, 1).copy()), cells)
 
 
-def _some(frames: NDArray[np.int64]) -> NDArray[np.int64]:
-    return frames[:: max(1, len(frames) // BACKGROUND_FRAMES)]
-
-
 def _watch(
-    recording: Recording,
-    model: FaceModel,
-    look: FaceParams,
-    config: GeneratorConfig,
-    frames: NDArray[np.int64],
-    cells: NDArray[np.bool_] | None = None,
+    recording: Recording, model: FaceModel, look: FaceParams, config: GeneratorConfig, frames: NDArray[np.int64]
 ) -> Iterator[_Seen]:
-    """Render frames with the card cut to `cells`, and say what each pixel shows."""
+    """Render frames with the whole card, and say what each pixel shows."""
     size, (rows, columns) = config.resolution, config.texture_size
-    renderer = ConditioningRenderer(model, recording.camera.scaled(size, size), Halo(cells))
-    drawn = np.arange(CELLS[0] * CELLS[1]) if cells is None else np.flatnonzero(cells)
-    cell_of = np.append(np.tile(drawn, 2), -1)  # two triangles each
+    renderer = ConditioningRenderer(model, recording.camera.scaled(size, size), Halo())
+    cell_of = np.append(np.tile(np.arange(CELLS[0] * CELLS[1], dtype=np.int16), 2), np.int16(-1))  # two triangles each
     buffer = np.zeros((CHANNELS, size, size), np.float32)
     for frame in frames:
         params = recording.params[int(frame)].replace(reflectance=look.reflectance, illumination=look.illumination)
         codes = torch.from_numpy(renderer.render(params, buffer)[None, GROUPS["correspondence"]])
         across, up = ((texture_places(codes)[0] + 1) / 2).unbind(-1)
-        column = (across * columns - 0.5).round().clamp(0, columns - 1).long()
-        row = (up * rows - 0.5).round().clamp(0, rows - 1).long()
+        column = (across * columns - 0.5).round().clamp(0, columns - 1).int()
+        row = (up * rows - 0.5).round().clamp(0, rows - 1).int()
         texel = torch.where(codes[0].sum(0) > 1e-3, row * columns + column, -1).numpy()
-        picture = recording.picture(int(frame), size).astype(np.float32) / 255.0
-        yield _Seen(texel, cell_of[np.maximum(renderer.halo_triangles, -1)], picture)
+        yield _Seen(texel, cell_of[np.maximum(renderer.halo_triangles, -1)], recording.picture(int(frame), size))
 
 
 class _Sums:
     """What was seen of each texel."""
 
-    def __init__(self, size: tuple[int, int]) -> None:
+    def __init__(self, pictures: Sequence[_Seen], background: Array, size: tuple[int, int]) -> None:
+        """Take `pictures` in, and how far each is from `background [H, W, 3]`."""
         texels = size[0] * size[1]
         self.count = np.zeros(texels)
         self._total = np.zeros((texels, 3))
         self._square, self._off = np.zeros(texels), np.zeros(texels)
-
-    def add(self, seen: _Seen, background: Array) -> None:
-        """Take a picture in, and how far it is from `background [H, W, 3]`."""
-        known = seen.texel >= 0
-        texel, color, behind = seen.texel[known], seen.picture[known], background[known]
-        length = len(self.count)
-        self.count += np.bincount(texel, minlength=length)
-        for channel in range(3):
-            self._total[:, channel] += np.bincount(texel, color[:, channel], minlength=length)
-        self._square += np.bincount(texel, (color**2).mean(1), minlength=length)
-        self._off += np.bincount(texel, ((color - behind) ** 2).mean(1), minlength=length)
+        for seen in pictures:
+            known = seen.texel >= 0
+            texel, color, behind = seen.texel[known], seen.picture[known].astype(np.float32) / 255.0, background[known]
+            self.count += np.bincount(texel, minlength=texels)
+            for channel in range(3):
+                self._total[:, channel] += np.bincount(texel, color[:, channel], minlength=texels)
+            self._square += np.bincount(texel, (color**2).mean(1), minlength=texels)
+            self._off += np.bincount(texel, ((color - behind) ** 2).mean(1), minlength=texels)
 
     @property
     def mean(self) -> NDArray[np.float64]:
@@ -165,12 +147,22 @@ class _Sums:
         return self._off / np.maximum(self.count, 1)
 
 
+def _cells(pictures: Sequence[_Seen], is_head: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Keep the cells that show something of the head, by `is_head` of each texel, and what must go with them."""
+    shown, on_head = np.zeros((2, CELLS[0] * CELLS[1]))
+    for seen in pictures:
+        on_card = seen.cell >= 0
+        shown += np.bincount(seen.cell[on_card], minlength=len(shown))
+        on_head += np.bincount(seen.cell[on_card], is_head[seen.texel[on_card]], minlength=len(shown))
+    return _filled((on_head > CELL_SHARE * np.maximum(shown, 1)).reshape(CELLS))
+
+
 def _filled(cells: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Add to `cells` all between them and the middle of the head, and one further all around: outlines move."""
     grown = cv2.dilate(cells.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     filled = grown.copy()
     rows, columns = CELLS
-    middle = np.array([-BOTTOM_M / (TOP_M - BOTTOM_M) * rows, HALF_WIDTH_M / (2 * HALF_WIDTH_M) * columns])
+    middle = np.array([-BOTTOM_M / (TOP_M - BOTTOM_M) * rows, columns / 2])
     for cell in np.argwhere(grown):
         for share in np.linspace(0.0, 1.0, 2 * max(CELLS)):
             row, column = (middle + share * (cell + 0.5 - middle)).astype(int)
@@ -178,21 +170,14 @@ def _filled(cells: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return filled
 
 
-def _background(
-    recording: Recording,
-    model: FaceModel,
-    look: FaceParams,
-    config: GeneratorConfig,
-    frames: NDArray[np.int64],
-    cells: NDArray[np.bool_],
-    median: Array,
-) -> Array:
+def _background(seen: Sequence[_Seen], median: Array) -> Array:
     """Give the background `[S, S, 3]`: the median of what is seen beside the head, and its edges beyond."""
-    stack = []
-    for seen in _watch(recording, model, look, config, frames, cells):
-        stack.append(np.where((seen.texel < 0)[..., None], seen.picture, np.nan).astype(np.float16))
+    stack = [
+        np.where((one.texel < 0)[..., None], one.picture.astype(np.float32) / 255.0, np.nan).astype(np.float16)
+        for one in seen
+    ]
     pictures = np.stack(stack)
-    is_seen = np.isfinite(pictures[..., 0]).sum(0) >= min(LEAST_SEEN, len(frames))
+    is_seen = np.isfinite(pictures[..., 0]).sum(0) >= min(LEAST_SEEN, len(seen))
     plate = median.copy()
     plate[is_seen] = np.nanmedian(pictures[:, is_seen].astype(np.float32), 0)
     if not is_seen.any():

@@ -45,9 +45,10 @@ class Portrait:
         self.actor = actor
         model = model or FaceModel.load()
         generator = actor.load_generator()
-        self._renderer = ConditioningRenderer(model, actor.target.camera.scaled(size, size), generator.halo)
+        halo = generator.halo
+        self._renderer = ConditioningRenderer(model, actor.target.camera.scaled(size, size), halo)
         self._conditioning = np.zeros((CHANNELS, size, size), np.float32)
-        self._frames = moving_frames(actor.target, size, model, generator.halo)
+        self._frames = moving_frames(actor.target, size, model, halo)
         selection = make_engine(generator, engine, precision, threads, frames=self._frames)
         self._engine = selection.engine
         self._threads = threads

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from capture.check_command import watch
 from capture.progress import Progress
+from capture.spread import spread
 from capture.suitability import UnsuitableVideoError
 from capture.train_tracker.processes import Processes
 from models.face import FaceModel
@@ -225,7 +226,7 @@ def _judge(trainer: Trainer, journal: Journal) -> None:
 def some_held_out(recording: Recording, count: int = 6) -> Indices:
     """Choose held-out frames to look at; training frames where nothing is held out."""
     frames = recording.held_out if len(recording.held_out) else recording.training
-    return frames[np.linspace(0, len(frames) - 1, min(count, len(frames))).astype(int)]
+    return spread(frames, count)
 
 
 def pairs(frames: Indices, most: int) -> Indices:

@@ -121,16 +121,16 @@ class Trainer:
         self.processes = processes
         self.rng = np.random.default_rng((config.seed, processes.rank))
         self.generator = place(build_generator(generator), device)
-        is_photo = isinstance(self.generator, PhotoGenerator)
+        photo = self.generator if isinstance(self.generator, PhotoGenerator) else None
         if base is not None:
-            adopt(self.generator, useful_weights(base) if is_photo else base)
+            adopt(self.generator, base if photo is None else useful_weights(base))
         with torch.no_grad():
             self.generator.plate.copy_((data.median_picture() if first is None else first.plate)[None])
-        if isinstance(self.generator, PhotoGenerator) and first is not None:
-            self.generator.begin(first.colors, first.coverage, torch.from_numpy(first.cells))
+        if photo is not None and first is not None:
+            photo.begin(first.colors, first.coverage, torch.from_numpy(first.cells))
             # A texel that is hardly ever seen would be thrown far by Adam's few steps: it stays as its neighbours are.
             is_seen = first.is_seen.to(device)
-            self.generator.texture.register_hook(lambda gradient: gradient * is_seen)  # type: ignore[no-untyped-call]
+            photo.texture.register_hook(lambda gradient: gradient * is_seen)  # type: ignore[no-untyped-call]
         self.average = place(build_generator(generator), device)
         self.average.load_state_dict(self.generator.state_dict())
         self.average.requires_grad_(False).eval()
@@ -142,7 +142,7 @@ class Trainer:
         maps = [self.generator.texture, self.generator.canvas]
         chosen = {id(parameter) for parameter in (*maps, self.generator.plate)}
         fast = [parameter for parameter in self.generator.parameters() if id(parameter) not in chosen]
-        steps = PHOTO_STEPS if is_photo else MAP_STEPS
+        steps = MAP_STEPS if photo is None else PHOTO_STEPS
         self.optimizer = torch.optim.Adam(
             [
                 {"params": fast, "scale": 1.0},

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.generator import CONDITIONING_CHANNELS, SURFACE_EXTRA, SpaceTimeGenerator
+from models.halo import HEAD_MIDDLE
 
 Array = NDArray[np.float32]
 Image = NDArray[np.uint8]
@@ -145,7 +146,7 @@ def look_up(
                 if place[first + channels] != 0.0:
                     place[first : first + channels + 1] = 0.0
                 continue
-            across, depth = a - np.float32(0.5), c - np.float32(0.35)
+            across, depth = a - np.float32(0.5), c - np.float32(HEAD_MIDDLE)
             share = abs(across) / (abs(across) + abs(depth) + np.float32(1e-4))
             around = (share if depth > 0 else np.float32(2.0) - share) * np.float32(0.5)
             around = around if across > 0 else -around

@@ -3,13 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from models.face import FaceModel
 from models.generator import texture_places
 from models.halo import BOTTOM_M, CELLS, HALF_WIDTH_M, TOP_M, Halo
 
 
-def places(codes: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def places(codes: NDArray[np.float32]) -> NDArray[np.float32]:
     """Give where codes `[N, 3]` lie in the texture, `[N, 2]`, -1 to 1."""
     return np.asarray(texture_places(torch.from_numpy(codes.T.reshape(1, 3, 1, -1).copy()))[0, 0].numpy())
 
