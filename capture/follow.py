@@ -26,7 +26,7 @@ EYE_CORNERS = {"right": (33, 133), "left": (362, 263)}
 LIDS = {"right": ((159, 145), (158, 153), (160, 144)), "left": ((386, 374), (385, 380), (387, 373))}
 IRIS_CENTERS = {"right": 468, "left": 473}
 
-MIN_OPENNESS = 0.1
+MIN_OPENNESS = 0.15
 """Lid gap over eye width below which the detector invents the iris."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from streamer.app import create_app
 from streamer.config import Config
 from tests.e2e.peers import NumberedCamera, Page, connected, read_number
 from tests.unit.streamer.fakes import FakeSettings, FakeTargets
+
+
+FINISH_TIMEOUT_S = 20.0
 
 
 async def record(server: TestServer, page: Page, kind: str, num_frames: int) -> str:
@@ -84,12 +88,11 @@ async def test_the_end_of_a_session_completes_its_recording() -> None:
                 async with http.get(server.make_url(url)) as response:
                     assert response.status == 409
                 await http.delete(server.make_url(page.location))
-            for _ in range(200):
-                async with http.head(server.make_url(url)) as response:
-                    if response.status == 200:
-                        break
-            assert response.status == 200
+            async with asyncio.timeout(FINISH_TIMEOUT_S):
+                while (await http.head(server.make_url(url))).status == 409:
+                    await asyncio.sleep(0.05)
             async with http.get(server.make_url(url)) as response:
+                assert response.status == 200
                 assert len(await response.read()) > 1000
     finally:
         await server.close()
