@@ -11,6 +11,7 @@ import aioice.ice
 import aiortc
 from aiortc import RTCDtlsTransport, RTCRtpReceiver, RTCRtpSender, RTCRtpTransceiver
 from aiortc.codecs.base import Encoder
+from aiortc.rate import BandwidthUsage
 from aiortc.rtcrtpparameters import RTCRtpHeaderExtensionParameters, RTCRtpParameters
 from aiortc.rtp import (
     HeaderExtensions,
@@ -27,6 +28,7 @@ from streamer.codecs import CODEC_NAMES
 PINNED_VERSION = "1.16.0"
 
 _JITTER_BUFFER = "_RTCRtpReceiver__jitter_buffer"
+_ESTIMATOR = "_RTCRtpReceiver__remote_bitrate_estimator"
 _ENCODER = "_RTCRtpSender__encoder"
 _SENT_TIMESTAMP = "_RTCRtpSender__rtp_timestamp"
 _SENT_EXTENSIONS = "_RTCRtpSender__rtp_header_extensions_map"
@@ -45,6 +47,18 @@ class PacketSink(Protocol):
         ...
 
 
+class RateControl(Protocol):
+    """What a receiver's bandwidth estimator asks; see `streamer.uplink.UplinkEstimate`."""
+
+    def feedback_interval(self) -> int:
+        """Say how often the source is told, in ms."""
+        ...
+
+    def update(self, bandwidth_usage: BandwidthUsage, estimated_throughput: int | None, now_ms: int) -> int | None:
+        """Return what the source may send, in bit/s."""
+        ...
+
+
 def check_internals() -> list[str]:
     """Return a sentence for each assumption about aiortc that does not hold; empty if the adapter fits."""
     problems = []
@@ -55,6 +69,7 @@ def check_internals() -> list[str]:
         "pli_flag, encoded_frame = self.__jitter_buffer.add(packet)",
         "packet._data = depayload(",
         "async def _handle_rtcp_packet(self, packet: AnyRtcpPacket) -> None:",
+        "remb = self.__remote_bitrate_estimator.add(",
     ):
         if fragment not in receiver:
             problems.append(f"RTCRtpReceiver has no line {fragment!r}")
@@ -90,6 +105,14 @@ def install_packet_sink(receiver: RTCRtpReceiver, sink: PacketSink) -> None:
     if not hasattr(receiver, _JITTER_BUFFER):
         raise RuntimeError("this aiortc has another RTCRtpReceiver than the pinned one")
     setattr(receiver, _JITTER_BUFFER, sink)
+
+
+def install_rate_control(receiver: RTCRtpReceiver, control: RateControl) -> None:
+    """Have `control` decide what a receiver of video that has not started tells its source to send at most."""
+    estimator = getattr(receiver, _ESTIMATOR, None)
+    if not hasattr(estimator, "rate_control"):
+        raise RuntimeError("this aiortc has another RTCRtpReceiver than the pinned one")
+    setattr(estimator, "rate_control", control)  # noqa: B010 - of another type, to mypy
 
 
 def install_sender_reports(receiver: RTCRtpReceiver, on_report: Callable[[int, int], None]) -> None:

@@ -24,6 +24,7 @@ from streamer.aiortc_adapter import (
     install_loss_reports,
     install_no_playout_delay,
     install_packet_sink,
+    install_rate_control,
     install_sender_reports,
     make_repeater,
     negotiate_opus,
@@ -43,6 +44,7 @@ from streamer.pipeline import Pipeline
 from streamer.sound import Sound
 from streamer.sound_track import SoundPacker, SoundTrack
 from streamer.stranger import refuse_strangers
+from streamer.uplink import UplinkEstimate
 
 logger = logging.getLogger(__name__)
 
@@ -212,6 +214,7 @@ class Connection:
         ingest = self._pipeline.connect_source(negotiated_codecs(source))
         ingest.on_missing = make_repeater(source.receiver)
         install_packet_sink(source.receiver, ingest)
+        install_rate_control(source.receiver, UplinkEstimate())
         install_sender_reports(source.receiver, self._on_sender_report)
         join_sound(transceivers, offer.sound, self._sound_track, sound)
         if offer.output_mid is None:
