@@ -11,7 +11,7 @@ import aioice.ice
 import aiortc
 from aiortc import RTCDtlsTransport, RTCRtpReceiver, RTCRtpSender, RTCRtpTransceiver
 from aiortc.codecs.base import Encoder
-from aiortc.rate import BandwidthUsage
+from aiortc.rate import BandwidthUsage, RateCounter
 from aiortc.rtcrtpparameters import RTCRtpHeaderExtensionParameters, RTCRtpParameters
 from aiortc.rtp import (
     HeaderExtensions,
@@ -49,6 +49,9 @@ class PacketSink(Protocol):
 
 class RateControl(Protocol):
     """What a receiver's bandwidth estimator asks; see `streamer.uplink.UplinkEstimate`."""
+
+    window_ms: int
+    """Over how long what comes through is averaged."""
 
     def feedback_interval(self) -> int:
         """Say how often the source is told, in ms."""
@@ -113,6 +116,7 @@ def install_rate_control(receiver: RTCRtpReceiver, control: RateControl) -> None
     if not hasattr(estimator, "rate_control"):
         raise RuntimeError("this aiortc has another RTCRtpReceiver than the pinned one")
     setattr(estimator, "rate_control", control)  # noqa: B010 - of another type, to mypy
+    setattr(estimator, "incoming_bitrate", RateCounter(control.window_ms))  # noqa: B010
 
 
 def install_sender_reports(receiver: RTCRtpReceiver, on_report: Callable[[int, int], None]) -> None:

@@ -14,8 +14,13 @@ from aiortc.rate import BandwidthUsage
 CEILING_BPS = 8_000_000
 """A frame of 20 kB is sent within 8 ms: browsers send at up to 2.5 times what they are allowed."""
 FLOOR_BPS = 50_000
+DRAIN = 0.4
+"""Share of what comes through that is allowed while packets queue: browsers send frames that are ready at 2.5 times
+what they are allowed, and at no more than the link takes only so."""
 BACK_OFF = 0.85
-"""Share of what came through that is allowed while packets queue."""
+"""Share of what came through then that is allowed once they do not queue any more."""
+HOLD_S = 1.0
+"""After packets have queued, one waits for so long while they drain: the detector calls that underuse."""
 CAREFUL_S = 5.0
 """After packets have queued, what is allowed rises slowly for so long."""
 CAREFUL_RISE = 1.08
@@ -27,11 +32,15 @@ INTERVAL_MS = 500
 class UplinkEstimate:
     """Takes the place of aiortc's `AimdRateControl`; times in ms on any one clock."""
 
+    window_ms = 400
+    """Over how long what comes through is averaged: over a second, as usual, it is too much at first when a link narrows."""
+
     def __init__(self) -> None:
         """Allow `CEILING_BPS` until something else is seen."""
         self._allowed_bps = float(CEILING_BPS)
         self._updated_ms: int | None = None
         self._queued_ms: int | None = None
+        self._link_bps: float | None = None
 
     def feedback_interval(self) -> int:
         """Say how often the source is told, in ms; it is told at once where packets queue."""
@@ -44,10 +53,16 @@ class UplinkEstimate:
         if bandwidth_usage == BandwidthUsage.OVERUSING:
             self._queued_ms = now_ms
             if estimated_throughput is not None:
-                self._allowed_bps = min(self._allowed_bps, BACK_OFF * estimated_throughput)
-        elif bandwidth_usage == BandwidthUsage.NORMAL:
-            is_careful = self._queued_ms is not None and now_ms - self._queued_ms < CAREFUL_S * 1000
-            self._allowed_bps *= (CAREFUL_RISE if is_careful else RISE) ** elapsed_s
-        # Underused: what had queued drains; wait.
+                self._link_bps = float(estimated_throughput)
+                self._allowed_bps = min(self._allowed_bps, DRAIN * estimated_throughput)
+        elif bandwidth_usage == BandwidthUsage.NORMAL or not self._is_since(HOLD_S, now_ms):
+            if self._link_bps is not None:
+                self._allowed_bps = max(self._allowed_bps, BACK_OFF * self._link_bps)
+                self._link_bps = None
+            self._allowed_bps *= (CAREFUL_RISE if self._is_since(CAREFUL_S, now_ms) else RISE) ** elapsed_s
         self._allowed_bps = min(max(self._allowed_bps, FLOOR_BPS), CEILING_BPS)
         return round(self._allowed_bps)
+
+    def _is_since(self, seconds: float, now_ms: int) -> bool:
+        """Say whether packets queued at a time since then."""
+        return self._queued_ms is not None and now_ms - self._queued_ms < 1000 * seconds

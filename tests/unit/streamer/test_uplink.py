@@ -8,7 +8,7 @@ from aiortc.rtcdtlstransport import RTCCertificate, RTCDtlsTransport
 from aiortc.rtcicetransport import RTCIceGatherer, RTCIceTransport
 
 from streamer.aiortc_adapter import install_rate_control
-from streamer.uplink import CAREFUL_S, CEILING_BPS, FLOOR_BPS, UplinkEstimate
+from streamer.uplink import BACK_OFF, CAREFUL_S, CEILING_BPS, DRAIN, FLOOR_BPS, HOLD_S, UplinkEstimate
 
 NORMAL, UNDER, OVER = BandwidthUsage.NORMAL, BandwidthUsage.UNDERUSING, BandwidthUsage.OVERUSING
 
@@ -27,15 +27,22 @@ def test_a_source_that_sends_little_is_not_held_to_it() -> None:
     assert told(UplinkEstimate(), NORMAL, 300_000, 0, 10.0) == CEILING_BPS
 
 
-def test_where_packets_queue_less_than_what_comes_through_is_allowed_at_once_and_more_with_care() -> None:
+def test_where_packets_queue_they_drain_and_what_came_through_then_is_allowed_again_with_care() -> None:
     estimate = UplinkEstimate()
     told(estimate, NORMAL, 700_000, 0, 2.0)
-    assert estimate.update(OVER, 300_000, 2_100) == 255_000
-    assert estimate.update(OVER, 500_000, 2_110) == 255_000, "what drains a queue is no reason to allow more"
-    assert told(estimate, UNDER, 250_000, 2_200, 1.0) == 255_000
+    assert estimate.update(OVER, 300_000, 2_100) == DRAIN * 300_000
+    assert estimate.update(OVER, 500_000, 2_110) == DRAIN * 300_000, "what drains a queue is no reason to allow more"
+    assert estimate.update(OVER, 320_000, 2_120) == DRAIN * 300_000
+    assert told(estimate, UNDER, 250_000, 2_200, HOLD_S - 0.5) == DRAIN * 300_000
     careful = told(estimate, NORMAL, 250_000, 3_300, CAREFUL_S - 2.0)
-    assert 255_000 < careful < 1.5 * 255_000
+    assert BACK_OFF * 320_000 <= careful < 1.4 * BACK_OFF * 320_000
     assert told(estimate, NORMAL, 250_000, 8_000, 8.0) == CEILING_BPS
+
+
+def test_a_detector_that_calls_it_underuse_for_good_does_not_hold_a_source_down() -> None:
+    estimate = UplinkEstimate()
+    estimate.update(OVER, 300_000, 0)
+    assert told(estimate, UNDER, 100_000, 100, CAREFUL_S + 8.0) == CEILING_BPS
 
 
 def test_it_never_allows_nothing() -> None:
