@@ -33,7 +33,7 @@ class UplinkEstimate:
     """Takes the place of aiortc's `AimdRateControl`; times in ms on any one clock."""
 
     window_ms = 400
-    """Over how long what comes through is averaged: over a second, as usual, it is too much at first when a link narrows."""
+    """Over how long what comes through is averaged: over a second, as usual, it is too much when a link narrows."""
 
     def __init__(self) -> None:
         """Allow `CEILING_BPS` until something else is seen."""
