@@ -11,7 +11,6 @@ import aioice.ice
 import aiortc
 from aiortc import RTCDtlsTransport, RTCRtpReceiver, RTCRtpSender, RTCRtpTransceiver
 from aiortc.codecs.base import Encoder
-from aiortc.rate import BandwidthUsage, RateCounter
 from aiortc.rtcrtpparameters import RTCRtpHeaderExtensionParameters, RTCRtpParameters
 from aiortc.rtp import (
     HeaderExtensions,
@@ -47,18 +46,13 @@ class PacketSink(Protocol):
         ...
 
 
-class RateControl(Protocol):
-    """What a receiver's bandwidth estimator asks; see `streamer.uplink.UplinkEstimate`."""
+class BandwidthEstimator(Protocol):
+    """What a receiver asks how much its source may send; see `streamer.uplink.UplinkEstimate`."""
 
-    window_ms: int
-    """Over how long what comes through is averaged."""
-
-    def feedback_interval(self) -> int:
-        """Say how often the source is told, in ms."""
-        ...
-
-    def update(self, bandwidth_usage: BandwidthUsage, estimated_throughput: int | None, now_ms: int) -> int | None:
-        """Return what the source may send, in bit/s."""
+    def add(
+        self, arrival_time_ms: int, abs_send_time: int, payload_size: int, ssrc: int
+    ) -> tuple[int, list[int]] | None:
+        """Take one packet in; return bit/s and whose, if the source is to be told now."""
         ...
 
 
@@ -110,13 +104,11 @@ def install_packet_sink(receiver: RTCRtpReceiver, sink: PacketSink) -> None:
     setattr(receiver, _JITTER_BUFFER, sink)
 
 
-def install_rate_control(receiver: RTCRtpReceiver, control: RateControl) -> None:
-    """Have `control` decide what a receiver of video that has not started tells its source to send at most."""
-    estimator = getattr(receiver, _ESTIMATOR, None)
-    if not hasattr(estimator, "rate_control"):
+def install_estimator(receiver: RTCRtpReceiver, estimator: BandwidthEstimator) -> None:
+    """Have `estimator` decide what a receiver of video that has not started tells its source to send at most."""
+    if getattr(receiver, _ESTIMATOR, None) is None:
         raise RuntimeError("this aiortc has another RTCRtpReceiver than the pinned one")
-    setattr(estimator, "rate_control", control)  # noqa: B010 - of another type, to mypy
-    setattr(estimator, "incoming_bitrate", RateCounter(control.window_ms))  # noqa: B010
+    setattr(receiver, _ESTIMATOR, estimator)
 
 
 def install_sender_reports(receiver: RTCRtpReceiver, on_report: Callable[[int, int], None]) -> None:

@@ -21,10 +21,10 @@ from streamer import control
 from streamer.aiortc_adapter import (
     NoDelayExtensions,
     install_encoder,
+    install_estimator,
     install_loss_reports,
     install_no_playout_delay,
     install_packet_sink,
-    install_rate_control,
     install_sender_reports,
     make_repeater,
     negotiate_opus,
@@ -214,7 +214,7 @@ class Connection:
         ingest = self._pipeline.connect_source(negotiated_codecs(source))
         ingest.on_missing = make_repeater(source.receiver)
         install_packet_sink(source.receiver, ingest)
-        install_rate_control(source.receiver, UplinkEstimate())
+        install_estimator(source.receiver, UplinkEstimate())
         install_sender_reports(source.receiver, self._on_sender_report)
         join_sound(transceivers, offer.sound, self._sound_track, sound)
         if offer.output_mid is None:

@@ -176,10 +176,13 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def measure_sustained(clip: Path, *, actor: str, fps: float, seconds: float) -> dict[str, Any]:
-    """Serve `actor` in one process to a client in another."""
+def measure_sustained(
+    clip: Path, *, actor: str, fps: float, seconds: float, settings: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """Serve `actor` in one process to a client in another; `settings` as `a.b=c`."""
+    options = [word for setting in settings for word in ("--set", setting)]
     with tempfile.TemporaryDirectory() as folder:
-        with serving(Path(folder) / "server.log", "--actor", actor) as (address, process):
+        with serving(Path(folder) / "server.log", "--actor", actor, *options) as (address, process):
             command = [sys.executable, "-m", "tests.benchmark.sustained", "--client", address, "--server", process.pid]
             command += ["--clip", clip, "--fps", fps, "--seconds", seconds]
             done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
@@ -206,6 +209,7 @@ def main() -> int:
     parser.add_argument("--actor", default="milo", help="name or folder of the target (default milo)")
     parser.add_argument("--fps", type=float, default=60.0, help="frames a second of the camera (default 60)")
     parser.add_argument("--seconds", type=float, default=60.0, help="how long (default 60)")
+    parser.add_argument("--set", action="append", default=[], metavar="A.B=C", help="a setting of the server")
     parser.add_argument("--clip", type=Path, help="video of a face (default: one out of a registry)")
     parser.add_argument("--client", help=argparse.SUPPRESS)
     parser.add_argument("--server", type=int, default=0, help=argparse.SUPPRESS)
@@ -214,7 +218,7 @@ def main() -> int:
     if args.client:
         print(json.dumps(asyncio.run(be_client(args.client, clip, args.fps, args.seconds, args.server))))
         return 0
-    result = measure_sustained(clip, actor=args.actor, fps=args.fps, seconds=args.seconds)
+    result = measure_sustained(clip, actor=args.actor, fps=args.fps, seconds=args.seconds, settings=tuple(args.set))
     print(describe(result))
     print(json.dumps(result))
     return 0
