@@ -86,6 +86,7 @@ export class Session extends EventTarget {
    * @param {MediaStreamTrack} track */
   async setTrack(track) {
     await this.peer.getSenders()[0]?.replaceTrack(track);
+    this.#limits = ""; // They depend on the camera's size.
   }
 
   /** Send this sound from now on, or none.
