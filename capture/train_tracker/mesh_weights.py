@@ -69,7 +69,8 @@ def _layers(path: Path) -> list[Layer]:
         wanted += [node.input_value(1), added.input_value(1), follower.input_value(1)][: 2 + is_rectified[-1]]
     # Constants, but half precision and in another order: evaluated all at once, as a network of no inputs.
     model = openvino.Model([openvino.opset13.convert(output, "f32").output(0) for output in wanted], [])
-    values = iter([np.array(value, np.float32) for value in core.compile_model(model, "CPU")([]).values()])
+    precise = {"INFERENCE_PRECISION_HINT": "f32"}
+    values = iter([np.array(value, np.float32) for value in core.compile_model(model, "CPU", precise)([]).values()])
     layers: list[Layer] = []
     for has_slopes in is_rectified:
         weight, bias = next(values), next(values).reshape(-1)
