@@ -248,8 +248,8 @@ class TestContract:
                     parameters: sender.getParameters(), target: peer.getReceivers()[0].jitterBufferTarget};
             }"""
         )
-        assert known["bitrate"] > 900_000, "Chromium begins at 300 kb/s unless told otherwise"
-        assert known["parameters"]["encodings"][0]["maxBitrate"] == 1_500_000
+        assert known["bitrate"] > 3_000_000, "Chromium begins at 300 kb/s unless told otherwise"
+        assert known["parameters"]["encodings"][0]["maxBitrate"] == 3 * 640 * 480
         assert known["hint"] == "motion"
         assert known["target"] == 0
 
