@@ -38,6 +38,9 @@ RISE = 2.0
 REPORT_MS, QUEUE_REPORT_MS = 500, 50
 """How often the source is told; while a queue stands."""
 
+MAX_SSRCS = 8
+"""A camera has one, and one for what is sent again; a report has room for 255."""
+
 SEND_TIME_BITS, SEND_TIME_PER_MS = 24, (1 << 18) / 1000
 """`abs-send-time`: seconds with 18 bits behind the point, modulo 64."""
 
@@ -68,6 +71,8 @@ class UplinkEstimate:
         Returns what all of the sources that came this way may send, in bit/s, and their SSRCs; None: tell nothing now.
         """
         self._ssrcs[ssrc] = None
+        if len(self._ssrcs) > MAX_SSRCS:
+            del self._ssrcs[next(iter(self._ssrcs))]
         was_standing, self._is_standing = self._is_standing, self._look(arrival_time_ms, abs_send_time)
         came_bps = self._count(arrival_time_ms, payload_size)
         elapsed_s = 0.0 if self._updated_ms is None else max(0, arrival_time_ms - self._updated_ms) / 1000

@@ -10,7 +10,7 @@ from aiortc.rtcdtlstransport import RTCCertificate, RTCDtlsTransport
 from aiortc.rtcicetransport import RTCIceGatherer, RTCIceTransport
 
 from streamer.aiortc_adapter import install_estimator
-from streamer.uplink import BACK_OFF, CEILING_BPS, DRAIN, SEND_TIME_PER_MS, UplinkEstimate
+from streamer.uplink import BACK_OFF, CEILING_BPS, DRAIN, MAX_SSRCS, SEND_TIME_PER_MS, UplinkEstimate
 
 PACKET_BYTES = 1000
 
@@ -80,6 +80,13 @@ def test_it_is_said_at_once(line: Line) -> None:
     line.send(3.0, sent_bps=720_000)
     line.send(0.25, sent_bps=720_000, line_bps=300_000)
     assert line.told[-1] < CEILING_BPS
+
+
+def test_it_names_the_newest_sources_and_no_endless_list() -> None:
+    estimate = UplinkEstimate()
+    answers = [estimate.add(1000 + 600 * ssrc, 0, PACKET_BYTES, ssrc) for ssrc in range(300)]
+    assert answers[-1] is not None
+    assert answers[-1][1] == list(range(300 - MAX_SSRCS, 300))
 
 
 async def test_a_receiver_asks_the_estimate() -> None:
