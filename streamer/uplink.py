@@ -14,6 +14,9 @@ from __future__ import annotations
 
 from collections import deque
 
+from streamer.jitter import Unwrapper
+from streamer.send_clock import BITS, UNITS_PER_S
+
 CEILING_BPS = 8_000_000
 """A frame of 20 kB is sent within 8 ms: browsers send at up to 2.5 times what they are allowed."""
 FLOOR_BPS = 50_000
@@ -41,9 +44,6 @@ REPORT_MS, QUEUE_REPORT_MS = 500, 50
 MAX_SSRCS = 8
 """A camera has one, and one for what is sent again; a report has room for 255."""
 
-SEND_TIME_BITS, SEND_TIME_PER_MS = 24, (1 << 18) / 1000
-"""`abs-send-time`: seconds with 18 bits behind the point, modulo 64."""
-
 
 class UplinkEstimate:
     """Takes the place of aiortc's `RemoteBitrateEstimator`, for one source of video."""
@@ -51,7 +51,7 @@ class UplinkEstimate:
     def __init__(self) -> None:
         """Allow `CEILING_BPS` until a queue is seen."""
         self._allowed_bps = float(CEILING_BPS)
-        self._sent_units: int | None = None
+        self._send_times = Unwrapper(BITS)
         self._lateness: deque[tuple[int, float]] = deque()  # Arrival and lateness of packets, both in ms.
         self._bases: deque[tuple[int, float]] = deque()  # The least lateness of each second.
         self._sizes: deque[tuple[int, int]] = deque()
@@ -96,11 +96,7 @@ class UplinkEstimate:
 
     def _look(self, now_ms: int, abs_send_time: int) -> bool:
         """Say whether a queue stands, now that this packet came."""
-        if self._sent_units is None:
-            self._sent_units = abs_send_time
-        half = 1 << (SEND_TIME_BITS - 1)
-        self._sent_units += (abs_send_time - self._sent_units + half) % (2 * half) - half
-        late_ms = now_ms - self._sent_units / SEND_TIME_PER_MS
+        late_ms = now_ms - 1000 * self._send_times.unwrap(abs_send_time) / UNITS_PER_S
         self._lateness.append((now_ms, late_ms))
         while self._lateness[0][0] <= now_ms - WHILE_MS:
             self._lateness.popleft()

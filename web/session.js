@@ -119,7 +119,7 @@ export class Session extends EventTarget {
     if (key === this.#limits || !sender?.track) return;
     this.#limits = key;
     this.#hold(limits.jitter_ms);
-    const { width = 0, height = 0 } = sender.track.getSettings();
+    const { width, height } = sizeOf(sender.track);
     const parameters = sender.getParameters();
     const scale = Math.max(1, Math.max(width, height) / limits.source_px);
     for (const encoding of parameters.encodings) {
@@ -139,7 +139,7 @@ export class Session extends EventTarget {
 
   /** @param {MediaStreamTrack} track @param {string} codec - to prefer, or auto */
   #prepare(track, codec) {
-    const { width = 640, height = 480 } = track.getSettings();
+    const { width, height } = sizeOf(track);
     const sendEncodings = [{ maxBitrate: bitrateFor(width * height) }];
     const transceiver = this.peer.addTransceiver(track, { direction: "sendrecv", sendEncodings });
     // A line for sound is there from the start: a microphone that is chosen later needs no new negotiation.
@@ -221,6 +221,13 @@ export class Session extends EventTarget {
     this.#late = [];
     void this.#resource.trickle(fragment.join("\r\n") + "\r\n");
   }
+}
+
+/** The camera's own size; what is usual where the browser does not say.
+ * @param {MediaStreamTrack} track */
+function sizeOf(track) {
+  const { width = 640, height = 480 } = track.getSettings();
+  return { width, height };
 }
 
 /** @param {number} pixels - of each picture sent */

@@ -145,9 +145,8 @@ def measure_glass(
 ) -> tuple[Side, Side]:
     """Let ours and the stock echo take `turns` turns of `seconds` each; `settings` are ours, as `a.b=c`."""
     ours, theirs = Side(), Side()
-    options = [word for setting in settings for word in ("--set", setting)]
     with tempfile.TemporaryDirectory() as folder, stock() as echo, sync_playwright() as playwright:
-        with serving(Path(folder) / "server.log", "--actor", actor, *options) as (address, _):
+        with serving(Path(folder) / "server.log", "--actor", actor, settings=settings) as (address, _):
             browser = playwright.chromium.launch(
                 executable_path=chromium, args=[*ARGUMENTS, f"--use-file-for-fake-video-capture={camera}"]
             )

@@ -74,7 +74,7 @@ def measure(chromium: str, camera: Path) -> list[str]:
     lines = [head, "| --- |" + " --- |" * 8]
     with (
         tempfile.TemporaryDirectory() as folder,
-        serving(Path(folder) / "log", "--actor", "milo", "--set", "governor.is_on=false") as (address, _),
+        serving(Path(folder) / "log", "--actor", "milo", settings=["governor.is_on=false"]) as (address, _),
         sync_playwright() as playwright,
     ):
         browser = playwright.chromium.launch(

@@ -180,9 +180,8 @@ def measure_sustained(
     clip: Path, *, actor: str, fps: float, seconds: float, settings: tuple[str, ...] = ()
 ) -> dict[str, Any]:
     """Serve `actor` in one process to a client in another; `settings` as `a.b=c`."""
-    options = [word for setting in settings for word in ("--set", setting)]
     with tempfile.TemporaryDirectory() as folder:
-        with serving(Path(folder) / "server.log", "--actor", actor, *options) as (address, process):
+        with serving(Path(folder) / "server.log", "--actor", actor, settings=settings) as (address, process):
             command = [sys.executable, "-m", "tests.benchmark.sustained", "--client", address, "--server", process.pid]
             command += ["--clip", clip, "--fps", fps, "--seconds", seconds]
             done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)

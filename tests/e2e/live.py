@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -135,13 +135,16 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(log: Path, *options: str, module: str = "streamer.cli") -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+def serving(
+    log: Path, *options: str, settings: Iterable[str] = (), module: str = "streamer.cli"
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """Run `reenact serve`, or another `module` in its place, until it answers; end it with SIGTERM.
 
-    Gives its address and its process.
+    `settings` are as `a.b=c`. Gives its address and its process.
     """
     port = free_port()
     command = [sys.executable, "-m", module, "serve", "--port", str(port), *options]
+    command += [word for setting in settings for word in ("--set", setting)]
     with log.open("wb") as file:
         process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, env=os.environ.copy())
     address = f"http://127.0.0.1:{port}"
@@ -183,7 +186,7 @@ def run_live(
     """
     run = LiveRun()
     log = folder / "server.log"
-    with serving(log, "--actor", "milo", "--set", "governor.is_on=false") as (address, process):
+    with serving(log, "--actor", "milo", settings=["governor.is_on=false"]) as (address, process):
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(
                 executable_path=chromium, args=[*ARGUMENTS, f"--use-file-for-fake-video-capture={camera_file}"]

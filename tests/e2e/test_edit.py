@@ -68,7 +68,7 @@ def editor(chromium_path: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
     log = tmp_path_factory.mktemp("edit") / "server.log"
     complaints: list[str] = []
     with (
-        serving(log, "--actor", "milo", "--set", f"inputs.osc_port={port}") as (address, _),
+        serving(log, "--actor", "milo", settings=[f"inputs.osc_port={port}"]) as (address, _),
         sync_playwright() as playwright,
     ):
         browser = playwright.chromium.launch(executable_path=chromium_path, args=list(CHROMIUM_ARGUMENTS))

@@ -10,7 +10,8 @@ from aiortc.rtcdtlstransport import RTCCertificate, RTCDtlsTransport
 from aiortc.rtcicetransport import RTCIceGatherer, RTCIceTransport
 
 from streamer.aiortc_adapter import install_estimator
-from streamer.uplink import BACK_OFF, CEILING_BPS, DRAIN, MAX_SSRCS, SEND_TIME_PER_MS, UplinkEstimate
+from streamer.send_clock import BITS, UNITS_PER_S
+from streamer.uplink import BACK_OFF, CEILING_BPS, DRAIN, MAX_SSRCS, UplinkEstimate
 
 PACKET_BYTES = 1000
 
@@ -36,7 +37,7 @@ class Line:
                 arrivals.append((self.free_ms + jitter_ms * self._random.random(), sent_ms))
         self.now_ms += 1000 * seconds
         for arrival_ms, sent_ms in sorted(arrivals):
-            units = round(sent_ms * SEND_TIME_PER_MS) % (1 << 24)
+            units = round(sent_ms / 1000 * UNITS_PER_S) % (1 << BITS)
             answer = self.estimate.add(round(arrival_ms), units, PACKET_BYTES, 7)
             if answer is not None:
                 assert answer[1] == [7]
