@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
+import numpy as np
+
 from reenact.consent import Consent
 from reenact.signing import SigningError, check_signature, data_folder, sign, trusted_keys
 from reenact.target import Target
@@ -189,7 +191,8 @@ class Actor:
                 )
             if value.dtype != torch.float16:
                 raise ActorError(f"{path}: the tensor {name} is {value.dtype}, and must be torch.float16.")
-            if not torch.isfinite(value).all():
+            # NumPy: a thread that asks PyTorch for this gets helper threads of its own, for as long as it lives.
+            if not np.isfinite(value.numpy()).all():
                 raise ActorError(f"{path}: the tensor {name} holds values that are not finite numbers.")
         return weights
 

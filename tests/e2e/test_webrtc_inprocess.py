@@ -38,6 +38,8 @@ from tests.unit.streamer.fakes import FakeReenacted, FakeReenactor, FakeSettings
 
 BUSY_FACTOR = 2.5
 TARGET_MS = 80.0
+HELD = 10
+"""Reports in a row of which most must hold the target."""
 """An engine of 54 ms at 30 frames a second has them wait, up to 95 ms in all; at 15 none waits."""
 Serve = Callable[..., Awaitable[TestServer]]
 
@@ -188,10 +190,13 @@ async def test_a_governor_answers_a_slow_engine_and_gives_quality_back() -> None
             targets.busy_s *= 2
             await step_becomes(lambda step: step > 0, BUSY_FACTOR * 3.0)
             assert "above the target" in page.told("stats")[-1]["governor"]["text"]
+
+            def is_held() -> bool:
+                ages = [message["age_ms"]["p95"] for message in page.told("stats")[-HELD:]]
+                return statistics.median(ages) < TARGET_MS
+
             told = len(page.told("stats"))
-            await page.until(lambda: len(page.told("stats")) >= told + 20)
-            ages = [message["age_ms"]["p95"] for message in page.told("stats")[told + 12 :]]
-            assert statistics.median(ages) < TARGET_MS
+            await page.until(lambda: len(page.told("stats")) >= told + HELD and is_held(), BUSY_FACTOR * 10.0)
             assert page.told("stats")[-1]["limits"]["frame_rate"] <= 20
             targets.busy_s /= 2
             await step_becomes(lambda step: step == 0, BUSY_FACTOR * 10.0)

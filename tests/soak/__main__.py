@@ -47,8 +47,8 @@ SHORT_MINUTES = 20.0
 SHORT_HURRY = 3.0
 """How much more often something fails in those."""
 FLOOR = 0.1
-"""Share of the samples that lie below what is judged of a run with faults: each engine has threads and memory of its
-own, and which one runs is chance. What leaks raises the floor, too."""
+"""Share of the samples that lie below what is judged of a long run with faults: each engine has threads and memory of
+its own, and which one runs is chance. What leaks raises the floor, too. A short run has too few samples for one."""
 
 BOUNDS = {
     "memory": Bound(1.03, 1.1, 0.0, "MiB"),
@@ -190,14 +190,15 @@ def judge_log(log: str, soak: Soak, *, is_faulty: bool) -> None:
         soak.problems.append(f"the page complained: {soak.console[:3]}")
 
 
-def typical(values: list[float], *, is_faulty: bool) -> float:
-    """Give the median, or with faults the floor: see `FLOOR`."""
-    return sorted(values)[int(FLOOR * len(values))] if is_faulty else statistics.median(values)
+def typical(values: list[float], *, by_floor: bool) -> float:
+    """Give the median, or the floor: see `FLOOR`."""
+    return sorted(values)[int(FLOOR * len(values))] if by_floor else statistics.median(values)
 
 
 def judge(soak: Soak, *, share: float, is_short: bool, is_faulty: bool) -> list[dict[str, Any]]:
     """Compare the first third after warm-up with the last, quantity by quantity."""
-    settled = soak.samples[int(share * len(soak.samples)) :]
+    # Between two sessions most threads and handles are gone: only what is live can be compared with what is live.
+    settled = [entry for entry in soak.samples[int(share * len(soak.samples)) :] if "age_ms" in entry]
     rows = []
     for name, bound in BOUNDS.items():
         values = [entry[name] for entry in settled if name in entry]
@@ -206,7 +207,7 @@ def judge(soak: Soak, *, share: float, is_short: bool, is_faulty: bool) -> list[
             soak.problems.append(f"{name} was never measured")
             continue
         parts = values[:third], values[-third:]
-        first, last = (typical(part, is_faulty=is_faulty) for part in parts)
+        first, last = (typical(part, by_floor=is_faulty and not is_short) for part in parts)
         factor = bound.short_factor if is_short else bound.factor
         is_held = last <= factor * first + bound.extra
         if not is_held:

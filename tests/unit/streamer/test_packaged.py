@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from streamer.errors import ServiceError
 from streamer.packaged import LIVE_PREDICTION_MS, PackagedTargets, default_settings
 
 MILO = BUNDLED / "milo.actor"
+THREADS = Path("/proc/self/task")
 
 
 @pytest.fixture
@@ -117,3 +119,15 @@ def test_what_fails_while_it_warms_up_is_closed(
     with pytest.raises(raised):
         targets().open("milo")
     assert len(closed) == 1
+
+
+@pytest.mark.skipif(not THREADS.exists(), reason="counts threads by Linux's /proc")
+def test_a_card_brings_its_thread_no_helpers() -> None:
+    """PyTorch's helper threads belong to the thread that asked: each of the server's would get some of its own."""
+    found = targets()
+    found.card("milo")
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(int).result()
+        before = len(list(THREADS.iterdir()))
+        executor.submit(found.card, "milo").result()
+        assert len(list(THREADS.iterdir())) <= before
