@@ -16,11 +16,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from capture.face_mesh import COUNT, MESH, FaceMesh, Region
+
 Image = NDArray[np.uint8]
 Array = NDArray[np.float32]
 
-COUNT = 478
-"""Face mesh 0-467, the actor's right iris 468-472, the left iris 473-477 (centre first)."""
+__all__ = ["COUNT", "LandmarkDetector", "Landmarks"]
 
 COUNT_EVERY = 15
 """Frames between two looks for further faces: half a second at 30 fps."""
@@ -43,19 +44,25 @@ class Landmarks:
     """Faces seen in the image, this one included."""
 
 
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """A face as the detector sees it, in pixels of the image."""
+
+    box_px: Array
+    """Left, top, width and height."""
+    eyes_px: Array
+    """`[2, 2]` (u, v), the left one in the image first."""
+
+
 @functools.cache
-def _solutions() -> tuple[Any, Any]:
-    """Import MediaPipe in a thread of its own; gives `face_detection` and `face_mesh`.
+def _face_detection() -> Any:  # noqa: ANN401 - untyped package
+    """Import MediaPipe's face detection in a thread of its own.
 
     Where a library is missing that it does not need (PortAudio), MediaPipe keeps the error, with it the stack of who
     was importing, and with that everything they held: an inference thread that ended years ago, its face model.
     """
     with ThreadPoolExecutor(1) as importer:
-        names = ("face_detection", "face_mesh")
-        found = [
-            importer.submit(importlib.import_module, f"mediapipe.python.solutions.{name}").result() for name in names
-        ]
-    return found[0], found[1]
+        return importer.submit(importlib.import_module, "mediapipe.python.solutions.face_detection").result()
 
 
 class LandmarkDetector:
@@ -71,26 +78,15 @@ class LandmarkDetector:
         Further faces are looked for in one of `count_every` frames.
         """
         self._count_every = count_every
+        self._min_confidence = min_confidence
         with _silence():
-            face_detection, face_mesh = _solutions()
-            self._mesh: Any = _on_own_thread(face_mesh.FaceMesh)(
-                static_image_mode=False,
-                max_num_faces=1,
-                refine_landmarks=True,
-                min_detection_confidence=min_confidence,
-                min_tracking_confidence=min_confidence,
-            )
-            self._counter: Any = _on_own_thread(face_detection.FaceDetection)(
+            self._finder: Any = _on_own_thread(_face_detection().FaceDetection)(
                 min_detection_confidence=min_confidence, model_selection=0
             )
             # The first run prints too, and is ten times slower than the others.
-            blank = np.zeros((64, 64, 3), np.uint8)
-            self._mesh.process(blank)
-            self._counter.process(blank)
-        self._frame = 0
-        self._num_faces = 0
-        self._last: Array | None = None
-        self._has_seen_face = False
+            self._finder.process(np.zeros((64, 64, 3), np.uint8))
+        self._mesh = FaceMesh()
+        self.reset()
 
     def detect(self, image: Image) -> Landmarks | None:
         """Find the face in `image [H, W, 3]` uint8 RGB; None where there is none.
@@ -100,38 +96,31 @@ class LandmarkDetector:
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
             raise ValueError(f"image: expected [H, W, 3] uint8, got {image.shape} {image.dtype}")
         image = np.ascontiguousarray(image)
-        if self._has_seen_face:
-            points = self._follow(image)
-            if points is None and self._frame:  # lost where it was: a cut or a jump, search the whole image
-                points = self._follow(image)
-        else:  # the first face makes the graph print a line, too
-            with _silence():
-                points = self._follow(image)
-        if points is None:
+        last = self._last
+        points = None if last is None else self._look(image, Region.of_landmarks(last[:, :2]))
+        if points is None:  # lost where it was: a cut or a jump, search the whole image
             self._frame = 0
-            self._last = None
-            return None
-        if self._has_jumped(points):
-            again = self._follow(image)
+            points = self._find(image)
+        elif last is not None and _has_jumped(last, points):
+            again = self._look(image, Region.of_landmarks(points[:, :2]))
             points = points if again is None else again
-        self._has_seen_face = True
-        if self._frame % self._count_every == 0:
+        if points is not None and self._frame % self._count_every == 0:
             points = self._prefer_prominent(image, points)
         self._last = points
+        if points is None:
+            return None
         self._frame += 1
         return Landmarks(points[:, :2].copy(), points[:, 2].copy(), max(self._num_faces, 1))
 
     def reset(self) -> None:
         """Forget the last face, as before the first frame."""
-        # A frame without a face: restarting the graph would load its networks anew.
-        self._mesh.process(np.zeros((64, 64, 3), np.uint8))
         self._frame = self._num_faces = 0
-        self._last = None
+        self._last: Array | None = None
 
     def close(self) -> None:
         """Free the networks. The detector cannot be used afterwards."""
         self._mesh.close()
-        self._counter.close()
+        self._finder.close()
 
     def __enter__(self) -> Self:
         return self
@@ -139,66 +128,55 @@ class LandmarkDetector:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _has_jumped(self, points: Array) -> bool:
-        """Say whether a face is elsewhere than the one of the frame before."""
-        if self._last is None:
-            return False
-        moved_px = float(np.abs(points[:, :2] - self._last[:, :2]).mean())
-        return moved_px > JUMP * float(np.ptp(points[:, 0]))
+    def _look(self, image: Image, region: Region) -> Array | None:
+        """Run the mesh once: `[478, 3]` (u, v, depth) in pixels, or None where it sees no face."""
+        points, confidence = self._mesh.look(image, region)
+        return points if confidence >= self._min_confidence and np.isfinite(points).all() else None
 
-    def _follow(self, image: Image) -> Array | None:
-        """Run the mesh once: `[478, 3]` (u, v, depth) in pixels, or None."""
-        faces = self._mesh.process(image).multi_face_landmarks
-        if not faces:
-            return None
-        points = _coordinates(faces[0])
-        height, width = image.shape[:2]
-        return points * np.array([width, height, width], np.float32)
+    def _find(self, image: Image) -> Array | None:
+        """Search the whole image; of several faces the most prominent one that the mesh sees too."""
+        found = sorted(self._detections(image), key=lambda face: -_prominence(face.box_px, *image.shape[1::-1]))
+        for face in found:
+            points = self._look(image, Region.of_box(face.box_px, face.eyes_px))
+            if points is not None:  # a box is a coarser place than landmarks are
+                again = self._look(image, Region.of_landmarks(points[:, :2]))
+                return points if again is None else again
+        return None
 
     def _prefer_prominent(self, image: Image, points: Array) -> Array:
-        """Count the faces; where another one is clearly more prominent, hide the followed one once and go over."""
-        boxes = self._boxes(image)
-        self._num_faces = len(boxes)
-        if len(boxes) < 2:
+        """Count the faces; go over to another one where that is clearly more prominent."""
+        found = self._detections(image)
+        self._num_faces = len(found)
+        if len(found) < 2:
             return points
-        center = points[:468, :2].mean(0)
-        prominence = [_prominence(box, image.shape[1], image.shape[0]) for box in boxes]
-        distance = [np.hypot(*(box[:2] + box[2:] / 2 - center)) for box in boxes]
+        center = points[:MESH, :2].mean(0)
+        prominence = [_prominence(face.box_px, image.shape[1], image.shape[0]) for face in found]
+        distance = [np.hypot(*(face.box_px[:2] + face.box_px[2:] / 2 - center)) for face in found]
         followed, best = int(np.argmin(distance)), int(np.argmax(prominence))
         if best == followed or prominence[best] < SWITCH_RATIO * prominence[followed]:
             return points
-        # The mesh follows wherever its last landmarks lay: with those pixels gone it must search anew.
-        hidden = image.copy()
-        low = np.maximum(points[:468, :2].min(0), 0).astype(int)
-        high = np.maximum(points[:468, :2].max(0), 0).astype(int) + 1
-        hidden[low[1] : high[1], low[0] : high[0]] = 0
-        for _ in range(2):  # the first run may only notice that the face has gone
-            other = self._follow(hidden)
-            if other is not None:
-                return other
-        return points
+        other = self._look(image, Region.of_box(found[best].box_px, found[best].eyes_px))
+        return points if other is None else other
 
-    def _boxes(self, image: Image) -> list[Array]:
-        """Detect faces: (left, top, width, height) in pixels each."""
+    def _detections(self, image: Image) -> list[Detection]:
+        """Detect faces anywhere in the image."""
         height, width = image.shape[:2]
         scale = np.array([width, height, width, height], np.float32)
-        boxes = []
-        for detection in self._counter.process(image).detections or ():
-            box = detection.location_data.relative_bounding_box
-            boxes.append(np.array([box.xmin, box.ymin, box.width, box.height], np.float32) * scale)
-        return boxes
+        faces = []
+        for detection in self._finder.process(image).detections or ():
+            place = detection.location_data
+            box = place.relative_bounding_box
+            eyes = np.array([(point.x, point.y) for point in place.relative_keypoints[:2]], np.float32)
+            faces.append(
+                Detection(np.array([box.xmin, box.ymin, box.width, box.height], np.float32) * scale, eyes * scale[:2])
+            )
+        return faces
 
 
-def _coordinates(face: Any) -> Array:  # noqa: ANN401 - a protobuf message
-    """Read the landmarks `[478, 3]` of a message, as the detector gives them."""
-    # A landmark is 17 bytes on the wire: two tags, then x, y and z, each a tag and a float. Read at once that is a
-    # tenth of the time; anything else is read one by one.
-    wire = np.frombuffer(face.SerializeToString(), np.uint8)
-    if len(wire) == COUNT * 17:
-        records = wire.reshape(COUNT, 17)
-        if (records[:, [0, 1, 2, 7, 12]] == [0x0A, 0x0F, 0x0D, 0x15, 0x1D]).all():
-            return np.stack([records[:, k : k + 4].copy().view("<f4")[:, 0] for k in (3, 8, 13)], 1)
-    return np.array([(p.x, p.y, p.z) for p in face.landmark], np.float32)
+def _has_jumped(before: Array, points: Array) -> bool:
+    """Say whether a face is elsewhere than the one of the frame before."""
+    moved_px = float(np.abs(points[:, :2] - before[:, :2]).mean())
+    return moved_px > JUMP * float(np.ptp(points[:, 0]))
 
 
 def _prominence(box: Array, width: int, height: int) -> float:

@@ -48,6 +48,7 @@ def measure(cores: int, folder: Path | None, seconds: float) -> dict[str, dict[s
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
     import torch
+    from mediapipe.python.solutions.face_mesh import FaceMesh
 
     from capture.crop import Crop
     from capture.evaluate_tracker.weights import load_weights
@@ -70,6 +71,7 @@ def measure(cores: int, folder: Path | None, seconds: float) -> dict[str, dict[s
     crops = [Crop.around(params[k], camera, pixels=size) for k in range(FRAMES)]
     cut = [crop.cut(frame, np.zeros((size, size, 3), np.uint8)) for crop, frame in zip(crops, frames, strict=True)]
     detector = LandmarkDetector()
+    graph = FaceMesh(max_num_faces=1, refine_landmarks=True)
     landmarks, regression = Tracker(model=model), RegressionTracker(model=model, regressor=weights.regressor)
 
     def track(tracker: Tracker | RegressionTracker, k: int) -> bool:
@@ -80,7 +82,8 @@ def measure(cores: int, folder: Path | None, seconds: float) -> dict[str, dict[s
         "regressor: crop to network's answer": lambda k: len(engine.run(cut[k])) > 0,
         "regressor: crop to parameters": lambda k: read_values(engine.run(cut[k]), fields, crops[k]) is not None,
         "regressor: frame to parameters": lambda k: track(regression, k),
-        "MediaPipe: frame to landmarks": lambda k: detector.detect(frames[k]) is not None,
+        "MediaPipe's graph: frame to landmarks": lambda k: bool(graph.process(frames[k]).multi_face_landmarks),
+        "landmarks: frame to landmarks": lambda k: detector.detect(frames[k]) is not None,
         "landmarks: frame to parameters": lambda k: track(landmarks, k),
     }
     taken: dict[str, list[float]] = {name: [] for name in ways}
@@ -98,7 +101,7 @@ def measure(cores: int, folder: Path | None, seconds: float) -> dict[str, dict[s
                 if turn and step and has_face:
                     taken[name].append(1e3 * elapsed)
         turn += 1
-    for resource in (engine, detector, landmarks, regression):
+    for resource in (engine, graph, detector, landmarks, regression):
         resource.close()
     result = {name: _summary(values) for name, values in taken.items() if values}
     for name, row in result.items():

@@ -8,7 +8,8 @@ import numpy as np
 
 from models.generator import SpaceTimeGenerator
 from reenact.engines.engine import Array, Image
-from reenact.engines.live_step import LiveInputs, blend, plate_of
+from reenact.engines.live_kernels import blender
+from reenact.engines.live_step import LiveInputs, plate_of
 from reenact.window import StemRing, Step
 
 
@@ -25,6 +26,7 @@ class StreamingEngine(ABC):
         self._inputs = LiveInputs(generator)
         self._plate = plate_of(generator)
         self._block = generator.block
+        self._blend = blender(generator.block)
         self._image = np.zeros((size, size, 3), np.uint8)
 
     def generate(self, conditioning: Array, step: Step) -> Image:
@@ -36,7 +38,7 @@ class StreamingEngine(ABC):
         if step is Step.RESTART and self._ring.past.size:
             self._ring.fill()
             self._run()
-        blend(self._painted, self._plate, self._block, self._image)
+        self._blend(self._painted, self._plate, self._image)
         return self._image
 
     @abstractmethod
