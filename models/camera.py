@@ -45,9 +45,10 @@ class Camera:
 
     def project(self, points: Array) -> Array:
         """Project view-frame points `[..., 3]` (metres, `z < 0`) to pixels `[..., 2]` (u, v)."""
-        depth = -points[..., 2:]
-        center = np.asarray(self.center_px, np.float32)
-        return center + self.focal_px * points[..., :2] * np.array([1.0, -1.0], np.float32) / depth
+        scale = -self.focal_px / points[..., 2]
+        u, v = self.center_px
+        # Axis by axis: short last axes are slow in NumPy.
+        return np.stack([points[..., 0] * scale + u, v - points[..., 1] * scale], -1)
 
 
 def rotation_matrix(rotation: Array) -> Array:

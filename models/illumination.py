@@ -25,8 +25,25 @@ def sh_basis(normals: Array) -> Array:
 
 def shade(albedo: Array, normals: Array, illumination: Array) -> Array:
     """Shade linear `albedo [V, 3]` with `illumination [3, 9]` at view-frame `normals [V, 3]`; gives linear `[V, 3]`."""
-    light = sh_basis(normals) @ illumination.T
-    return (albedo * np.maximum(light, 0.0)).astype(np.float32)
+    return _shade(*(np.ascontiguousarray(array, np.float32) for array in (albedo, normals, illumination)))
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"contract", "nsz"}, error_model="numpy")
+def _shade(albedo: Array, normals: Array, illumination: Array) -> Array:  # pragma: no cover - compiled
+    """Evaluate `sh_basis` and what `shade` makes of it, without the arrays in between."""
+    f32 = np.float32
+    colors = np.empty_like(albedo)
+    for v in range(albedo.shape[0]):
+        x, y, z = normals[v, 0], normals[v, 1], normals[v, 2]
+        b1, b2, b3 = f32(0.48860251) * y, f32(0.48860251) * z, f32(0.48860251) * x
+        b4, b5, b7 = f32(1.09254843) * x * y, f32(1.09254843) * y * z, f32(1.09254843) * x * z
+        b6, b8 = f32(0.31539157) * (f32(3.0) * z * z - f32(1.0)), f32(0.54627422) * (x * x - y * y)
+        for channel in range(3):
+            k = illumination[channel]
+            light = k[0] * f32(0.28209479) + k[1] * b1 + k[2] * b2 + k[3] * b3 + k[4] * b4
+            light += k[5] * b5 + k[6] * b6 + k[7] * b7 + k[8] * b8
+            colors[v, channel] = albedo[v, channel] * max(light, f32(0.0))
+    return colors
 
 
 def vertex_normals(vertices: Array, triangles: NDArray[np.int32]) -> Array:
