@@ -44,8 +44,8 @@ LIPS = (
 )  # fmt: skip
 RIGHT_EYE = (
     33, 7, 163, 144, 145, 153, 154, 155, 133, 246, 161, 160, 159, 158, 157, 173, 130, 25, 110, 24, 23, 22, 26, 112, 243,
-    247, 30, 29, 27, 28, 56, 190, 226, 31, 228, 229, 230, 231, 232, 233, 244, 113, 225, 224, 223, 222, 221, 189, 35, 124,
-    46, 53, 52, 65, 143, 111, 117, 118, 119, 120, 121, 128, 245, 156, 70, 63, 105, 66, 107, 55, 193,
+    247, 30, 29, 27, 28, 56, 190, 226, 31, 228, 229, 230, 231, 232, 233, 244, 113, 225, 224, 223, 222, 221, 189, 35,
+    124, 46, 53, 52, 65, 143, 111, 117, 118, 119, 120, 121, 128, 245, 156, 70, 63, 105, 66, 107, 55, 193,
 )  # fmt: skip
 LEFT_EYE = (
     263, 249, 390, 373, 374, 380, 381, 382, 362, 466, 388, 387, 386, 385, 384, 398, 359, 255, 339, 254, 253, 252, 256,
@@ -126,7 +126,12 @@ class FaceMesh:
         digest = hashlib.sha256(path.read_bytes() + f"{openvino.__version__} {VERSION}".encode()).hexdigest()
         network = stored(network_folder() / f"mesh_{digest[:24]}.xml", lambda: _convert(path))
         # Landmarks are read off to a hundredth of a pixel: bfloat16 would round them to one.
-        properties = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
+        properties = {
+            "INFERENCE_PRECISION_HINT": "f32",
+            "PERFORMANCE_HINT": "LATENCY",
+            "ENABLE_CPU_PINNING": False,
+            "INFERENCE_NUM_THREADS": threads,
+        }
         self._request = openvino.Core().compile_model(network, "CPU", properties).create_infer_request()
         self._crop = np.zeros((1, CROP_PX, CROP_PX, 3), np.float32)
         self._request.set_input_tensor(openvino.Tensor(self._crop, shared_memory=True))
@@ -282,7 +287,7 @@ def _sample(image: Image, matrix: NDArray[np.float64], crop: Array) -> None:  # 
         for x in range(crop.shape[1]):
             u = min(max(u_row + a * np.float32(x), np.float32(0.0)), right)
             v = min(max(v_row + b * np.float32(x), np.float32(0.0)), bottom)
-            j, i = np.int32(u), np.int32(v)
+            j, i = int(u), int(v)
             du, dv = u - np.float32(j), v - np.float32(i)
             above, below = image[i], image[min(i + 1, last_row)]
             k = min(j + 1, last_column)

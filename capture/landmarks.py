@@ -86,7 +86,8 @@ class LandmarkDetector:
             # The first run prints too, and is ten times slower than the others.
             self._finder.process(np.zeros((64, 64, 3), np.uint8))
         self._mesh = FaceMesh()
-        self.reset()
+        self._frame = self._num_faces = 0
+        self._last: Array | None = None
 
     def detect(self, image: Image) -> Landmarks | None:
         """Find the face in `image [H, W, 3]` uint8 RGB; None where there is none.
@@ -115,7 +116,7 @@ class LandmarkDetector:
     def reset(self) -> None:
         """Forget the last face, as before the first frame."""
         self._frame = self._num_faces = 0
-        self._last: Array | None = None
+        self._last = None
 
     def close(self) -> None:
         """Free the networks. The detector cannot be used afterwards."""

@@ -114,7 +114,10 @@ def accumulate(  # noqa: C901 - one pass over the landmarks, nothing is stored b
                     gaze_move[1, r] += dpitch
                     gaze_move[2, r] += sign * dyaw
                     gaze_move[3, r] += sign * dpitch
-        moved = np.abs(gaze_move).max() > 1e-9
+        moved = False
+        for k in range(4):
+            for r in range(3):
+                moved |= abs(gaze_move[k, r]) > 1e-9
         x = rotation[0, 0] * head[0] + rotation[0, 1] * head[1] + rotation[0, 2] * head[2]
         y = rotation[1, 0] * head[0] + rotation[1, 1] * head[1] + rotation[1, 2] * head[2]
         z = rotation[2, 0] * head[0] + rotation[2, 1] * head[1] + rotation[2, 2] * head[2]

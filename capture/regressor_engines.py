@@ -143,6 +143,7 @@ class OpenVinoRegressor:
             # What int8 leaves over, sums and the like, is computed in this.
             "INFERENCE_PRECISION_HINT": "bf16" if precision != "fp32" and has_bf16 else "f32",
             "PERFORMANCE_HINT": "LATENCY",
+            "ENABLE_CPU_PINNING": False,
             "INFERENCE_NUM_THREADS": threads,
         }
         try:

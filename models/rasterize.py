@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import numba
 import numpy as np
@@ -70,7 +69,7 @@ def _interpolator(channels: int) -> Callable[..., None]:
 
     @_compiled()
     def interpolate(
-        attributes: Any, triangles: Any, face: Any, weights: Any, output: Any  # noqa: ANN401
+        attributes: Array, triangles: Indices, face: Indices, weights: Array, output: Array
     ) -> None:  # pragma: no cover - compiled
         height, width = face.shape
         for y in range(height):
@@ -86,7 +85,7 @@ def _interpolator(channels: int) -> Callable[..., None]:
                 for k in range(channels):
                     output[k, y, x] = wa * first[k] + wb * second[k] + wc * third[k]
 
-    return interpolate  # type: ignore[no-any-return]
+    return interpolate
 
 
 class Rasterizer:

@@ -20,6 +20,7 @@ from reenact.window import DEFAULT_MAX_GAP_MS, WindowClock, WindowSettings
 logger = logging.getLogger(__name__)
 
 Image = NDArray[np.uint8]
+Conditioning = NDArray[np.float32]
 
 CONSENT_S = 1.0
 """How often consent is looked at while pictures are made."""
@@ -47,7 +48,8 @@ class Portrait:
         generator = actor.load_generator()
         halo = generator.halo
         self._renderer = ConditioningRenderer(model, actor.target.camera.scaled(size, size), halo)
-        self._conditioning = np.zeros((CHANNELS, size, size), np.float32)
+        # Two: one is painted from while the next is rendered.
+        self._conditioning = [np.zeros((CHANNELS, size, size), np.float32) for _ in range(2)]
         self._frames = moving_frames(actor.target, size, model, halo)
         selection = make_engine(generator, engine, precision, threads, frames=self._frames)
         self._engine = selection.engine
@@ -66,27 +68,35 @@ class Portrait:
         return self._engine.name
 
     def show(self, params: FaceParams, time_s: float) -> Image:
+        """Render and paint one moment: see `paint`."""
+        return self.paint(self.render(params), time_s)
+
+    def render(self, params: FaceParams) -> Conditioning:
+        """Render what the network reads of one moment, `[9, S, S]`: valid until the call after the next."""
+        began = time.perf_counter()
+        self._conditioning.reverse()
+        conditioning = self._renderer.render(params, self._conditioning[0])
+        self.stages_ms["render"] = 1000.0 * (time.perf_counter() - began)
+        return conditioning
+
+    def paint(self, conditioning: Conditioning, time_s: float) -> Image:
         """Generate the picture `[S, S, 3]` uint8 RGB of one moment; the picture is the caller's own.
 
-        Moments must come in order; a gap, or time running backwards, starts the window anew. Raises `EngineError` where
-        the engine fails at it, and `ConsentError` once the person may be shown no longer.
+        Moments must come in order; a gap, or time running backwards, starts the window anew. The next moment may be
+        rendered meanwhile, in another thread. Raises `EngineError` where the engine fails at it, and `ConsentError`
+        once the person may be shown no longer.
         """
         began = time.perf_counter()
         if began >= self._consent_due_s:
             self.actor.check_consent()
             self._consent_due_s = began + CONSENT_S
-        self._renderer.render(params, self._conditioning)
-        rendered = time.perf_counter()
         step = self._clock.advance(time_s)
         try:
-            image = self._engine.generate(self._conditioning, step).copy()
+            image = self._engine.generate(conditioning, step).copy()
         except Exception as error:  # The edge of an engine: each fails in words of its own.
             self._clock.reset()
             raise EngineError(f"{self._engine.name} {self._engine.precision} failed: {error}") from error
-        self.stages_ms = {
-            "render": 1000.0 * (rendered - began),
-            "generate": 1000.0 * (time.perf_counter() - rendered),
-        }
+        self.stages_ms["generate"] = 1000.0 * (time.perf_counter() - began)
         return image
 
     def apply(self, window: WindowSettings) -> None:

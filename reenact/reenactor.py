@@ -1,6 +1,7 @@
 """The live path whole: a frame of the source in, a frame of the target out.
 
-track -> transfer -> render -> window -> generate -> mark, in this order, on one thread.
+track -> transfer -> render -> window -> generate -> mark, in this order. The first three are `look`, the others `show`:
+while one frame is shown, the next may be looked at, on another thread.
 """
 
 from __future__ import annotations
@@ -88,6 +89,22 @@ class ReenactSettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Looked:
+    """What was seen of the source in one frame, and what the target's network reads of it."""
+
+    time_s: float
+    conditioning: NDArray[np.float32]
+    """`[9, S, S]`; valid until the `look` after the next."""
+    state: str
+    confidence: float
+    num_faces: int
+    is_calibrating: bool
+    """These as in `Reenacted`."""
+    stages_ms: dict[str, float]
+    """Time that each stage took: track, transfer, render."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Reenacted:
     """One frame of the target, and what is known of the source's."""
 
@@ -106,7 +123,10 @@ class Reenacted:
 
 
 class Reenactor:
-    """Animate one actor with one source. All methods are called from one thread."""
+    """Animate one actor with one source.
+
+    One call at a time, but for `look` and `learn`, which may run while another thread is in `show`.
+    """
 
     coverage: Mapping[str, float] | None = None
     """How much of the source's face was seen is not counted here."""
@@ -194,8 +214,13 @@ class Reenactor:
 
         Raises `EngineError` where the engine fails: `fall_back` goes on with another.
         """
+        return self.show(self.look(image, time_s))
+
+    def look(self, image: Image, time_s: float) -> Looked:
+        """Do what needs the source's frame, `[H, W, 3]` uint8 RGB, seen at `time_s`."""
         self.warm_up()
         assert self._tracker is not None
+        assert self._portrait is not None
         height, width = image.shape[:2]
         self._seen_px = (width, height)
         camera = Camera.webcam(width, height)
@@ -207,10 +232,11 @@ class Reenactor:
         moved, neutral = (self._numbers.apply(rest), rest) if track is None else (track.params, track.neutral)
         params = self._edit.apply(self._transfer(moved, neutral, camera))
         transferred = time.perf_counter()
-        picture, stages_ms = self._show(params, time_s)
+        conditioning = self._portrait.render(params)
 
-        return Reenacted(
-            image=picture,
+        return Looked(
+            time_s=time_s,
+            conditioning=conditioning,
             state=track.state if track is not None else "numbers",
             confidence=track.confidence if track is not None else 1.0,
             num_faces=track.num_faces if track is not None else 0,
@@ -218,8 +244,23 @@ class Reenactor:
             stages_ms={
                 "track": 1000.0 * (tracked - began),
                 "transfer": 1000.0 * (transferred - tracked),
-                **stages_ms,
+                "render": self._portrait.stages_ms["render"],
             },
+        )
+
+    def show(self, looked: Looked) -> Reenacted:
+        """Do the rest, in the order of the frames. Raises as `process` does, and `ConsentError`."""
+        assert self._portrait is not None
+        picture = self._portrait.paint(looked.conditioning, looked.time_s)
+        self._stamp.apply(picture, looked.time_s)
+        made_ms = {"generate": self._portrait.stages_ms["generate"], **self._stamp.stages_ms}
+        return Reenacted(
+            image=picture,
+            state=looked.state,
+            confidence=looked.confidence,
+            num_faces=looked.num_faces,
+            is_calibrating=looked.is_calibrating,
+            stages_ms={**looked.stages_ms, **made_ms},
         )
 
     def puppet(self, numbers: FaceChange) -> None:
@@ -238,7 +279,10 @@ class Reenactor:
     def generate(self, params: FaceParams, time_s: float) -> Image:
         """Show the target with parameters in its own space: no source, no transfer."""
         self.warm_up()
-        return self._show(params, time_s)[0]
+        assert self._portrait is not None
+        picture = self._portrait.show(params, time_s)
+        self._stamp.apply(picture, time_s)
+        return picture
 
     def apply(self, settings: ReenactSettings) -> None:
         """Use other settings from the next frame on; another tracker meets the source anew.
@@ -321,9 +365,3 @@ class Reenactor:
         if self._tracker is not None:
             self._tracker.close()
             self._tracker = None
-
-    def _show(self, params: FaceParams, time_s: float) -> tuple[Image, dict[str, float]]:
-        assert self._portrait is not None
-        picture = self._portrait.show(params, time_s)
-        self._stamp.apply(picture, time_s)
-        return picture, {**self._portrait.stages_ms, **self._stamp.stages_ms}

@@ -70,8 +70,9 @@ class Departures:
         stages = journey.stages_ms
         track_ms = stages.get("track", 0.0) + stages.get("transfer", 0.0)
         render_ms = stages.get("render", 0.0)
-        queue_ms = max(0.0, elapsed_ms(journey.complete_ns, journey.taken_ns) - journey.decode_ms)
-        generate_ms = elapsed_ms(journey.taken_ns, journey.made_ns) - journey.convert_ms - track_ms - render_ms
+        queue_ms = max(0.0, elapsed_ms(journey.complete_ns, journey.taken_ns) - journey.decode_ms) + journey.waited_ms
+        before_ms = journey.convert_ms + track_ms + render_ms + journey.waited_ms
+        generate_ms = elapsed_ms(journey.taken_ns, journey.made_ns) - before_ms
         decode_ms, encode_ms = journey.decode_ms + journey.convert_ms, elapsed_ms(journey.made_ns, now_ns)
         uplink_ms = None if journey.sent_ns is None else elapsed_ms(journey.sent_ns, journey.complete_ns)
         self._rows.append(

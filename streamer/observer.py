@@ -57,7 +57,11 @@ class Observer:
         """Say what a mark would: nothing here bears one."""
         return Message.of(session, NOTHING)
 
-    def process(self, image: NDArray[np.uint8], time_s: float) -> Reenacted:
+    def show(self, looked: Reenacted) -> Reenacted:
+        """Add nothing to what `look` gave."""
+        return looked
+
+    def look(self, image: NDArray[np.uint8], time_s: float) -> Reenacted:
         """Track one frame `[H, W, 3]` uint8 RGB."""
         self.warm_up()
         assert self._tracker is not None

@@ -77,8 +77,10 @@ class Journey:
     """The way to RGB, which the inference thread begins with."""
     taken_ns: int
     """When the inference thread took it up."""
+    waited_ms: float = 0.0
+    """What it waited for the painter, once it was looked at."""
     stages_ms: Mapping[str, float]
-    """Time in each stage of the inference thread."""
+    """Time in each stage of the inference thread and its painter."""
     made_ns: int
     """When the target's picture was done."""
 

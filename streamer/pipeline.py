@@ -62,6 +62,11 @@ class Order:
     is_calibration: bool = False
     is_reset: bool = False
 
+    @property
+    def is_light(self) -> bool:
+        """Whether nothing is asked for that a picture in the making would notice."""
+        return self.settings is None and self.actor is None and not self.is_reset
+
 
 class Orders:
     """Wishes of the page for the inference thread. They merge, so they need no queue and none is lost."""

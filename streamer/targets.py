@@ -17,11 +17,9 @@ from reenact.mark.message import Message
 from streamer.errors import ServiceError
 
 
-class Reenacted(Protocol):
-    """One generated frame and what is known about the source's; see `reenact.reenactor.Reenacted`."""
+class Looked(Protocol):
+    """What was seen of the source in one frame; see `reenact.reenactor.Looked`."""
 
-    @property
-    def image(self) -> NDArray[np.uint8]: ...  # noqa: D102
     @property
     def state(self) -> str: ...  # noqa: D102
     @property
@@ -30,12 +28,19 @@ class Reenacted(Protocol):
     def num_faces(self) -> int: ...  # noqa: D102
     @property
     def is_calibrating(self) -> bool: ...  # noqa: D102
+
+
+class Reenacted(Protocol):
+    """One generated frame; see `reenact.reenactor.Reenacted`."""
+
+    @property
+    def image(self) -> NDArray[np.uint8]: ...  # noqa: D102
     @property
     def stages_ms(self) -> Mapping[str, float]: ...  # noqa: D102
 
 
 class Reenactor(Protocol):
-    """The live path whole, called from one thread; see `reenact.reenactor.Reenactor`."""
+    """The live path whole, in two halves for two threads; see `reenact.reenactor.Reenactor`."""
 
     @property
     def engine_name(self) -> str: ...  # noqa: D102
@@ -57,7 +62,8 @@ class Reenactor(Protocol):
     @property
     def origin(self) -> Origin: ...  # noqa: D102
     def begin(self, session: str) -> Message: ...  # noqa: D102
-    def process(self, image: NDArray[np.uint8], time_s: float) -> Reenacted: ...  # noqa: D102
+    def look(self, image: NDArray[np.uint8], time_s: float) -> Looked: ...  # noqa: D102
+    def show(self, looked: Any) -> Reenacted: ...  # noqa: ANN401, D102
     def puppet(self, numbers: FaceChange) -> None: ...  # noqa: D102
     def edit(self, change: FaceChange) -> None: ...  # noqa: D102
     def learn(self) -> None: ...  # noqa: D102

@@ -1,5 +1,6 @@
 """The inference thread: it owns one warm reenactor and serves one pipeline after the other with it.
 
+It looks at a frame of the source; a second thread, its painter, makes the target's picture, while it looks at the next.
 A reenactor is kept between sessions, so that after a page reload the first frame does not wait for a compiler.
 """
 
@@ -10,6 +11,7 @@ import gc
 import logging
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Literal
 
 from models.memory import trim_memory
@@ -21,10 +23,11 @@ from streamer import control
 from streamer.clock import Clock, elapsed_ms
 from streamer.errors import ServiceError
 from streamer.packets import FaceState, Journey, SourceFrame, TargetFrame
+from streamer.painter import Pace, Painter
 from streamer.pipeline import EngineInfo, Orders, Pipeline
 from streamer.pixels import RgbConverter, to_picture
 from streamer.slots import BoundedFifo
-from streamer.targets import Reenactor, ReenactorFactory
+from streamer.targets import Looked, Reenactor, ReenactorFactory
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +38,30 @@ MAX_ENGINE_FAILURES = 3
 
 Busy = Literal["", "frame", "open"]
 """What a thread is at: nothing, one frame, or loading and compiling an actor."""
+
+
+class SessionOver(Exception):  # noqa: N818 - not an error: whoever had to be told has been
+    """The session that is served cannot go on."""
+
+
+@dataclass
+class Failures:
+    """Frames that failed, in a row."""
+
+    count: int = 0
+    of_engine: int = 0
+    _has_logged: bool = False
+
+    def add(self, error: Exception) -> bool:
+        """Count one; True for the first of a session."""
+        self.count += 1
+        self.of_engine = self.of_engine + 1 if isinstance(error, EngineError) else 0
+        is_first, self._has_logged = not self._has_logged, True
+        return is_first
+
+    def clear(self) -> None:
+        """Begin to count anew: a frame was made, or another engine takes over."""
+        self.count = self.of_engine = 0
 
 
 class InferenceWorker:
@@ -49,19 +76,30 @@ class InferenceWorker:
         self._reenactor: Reenactor | None = None
         self._actor = ""
         self._pipeline: Pipeline | None = None
+        self._painter = Painter(f"{name}-painter")
+        self._pace = Pace()
         self._mark = ""
         self._mesh_s = 0.0
         self._is_abandoned = False
         self._is_stopped = False
-        self.busy: Busy = ""
-        self.num_steps = 0
-        """Grows with everything that begins or ends: what stands still is stuck."""
+        self._busy: Busy = ""
+        self._num_steps = 0
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     @property
     def actor(self) -> str:
         """Name of the actor that is loaded, or empty."""
         return self._actor
+
+    @property
+    def busy(self) -> Busy:
+        """What it, or its painter, is at."""
+        return self._busy or ("frame" if self._painter.is_at_work else "")
+
+    @property
+    def num_steps(self) -> int:
+        """Grows with everything that begins or ends: what stands still is stuck."""
+        return self._num_steps + self._painter.num_ended
 
     @property
     def is_free(self) -> bool:
@@ -122,6 +160,7 @@ class InferenceWorker:
                 self._do(job)
         finally:  # also where something ends the thread itself
             self._discard()
+            self._painter.close()
 
     def _do(self, job: Pipeline | str) -> None:
         try:
@@ -139,13 +178,13 @@ class InferenceWorker:
     @contextlib.contextmanager
     def _at(self, busy: Busy) -> Iterator[None]:
         """Let the watchdog see what the thread is at."""
-        before, self.busy = self.busy, busy
-        self.num_steps += 1
+        before, self._busy = self._busy, busy
+        self._num_steps += 1
         try:
             yield
         finally:
-            self.busy = before
-            self.num_steps += 1
+            self._busy = before
+            self._num_steps += 1
 
     def _refuse(self, job: Pipeline | str, code: str, message: str) -> None:
         if self._is_abandoned:
@@ -179,6 +218,7 @@ class InferenceWorker:
         return reenactor
 
     def _discard(self) -> None:
+        self._painter.wait()
         reenactor, self._reenactor, self._actor = self._reenactor, None, ""
         if reenactor is not None:
             reenactor.close()
@@ -191,36 +231,55 @@ class InferenceWorker:
         reenactor.puppet(FaceChange())
         reenactor.edit(FaceChange())
         self._begin(pipeline, reenactor)
-        failures = engine_failures = 0
-        has_logged = False
+        with contextlib.suppress(SessionOver):
+            self._serve_frames(pipeline, reenactor).reset()
+
+    def _serve_frames(self, pipeline: Pipeline, reenactor: Reenactor) -> Reenactor:
+        """Turn frames into pictures until the pipeline is closed; give the reenactor that is loaded then."""
+        failures, num_done = Failures(), self._painter.num_done
         while not pipeline.is_closed and not self._is_abandoned:
             frame = pipeline.source.take()
+            error = self._painter.take_error()
+            if self._painter.num_done > num_done:
+                num_done = self._painter.num_done
+                failures.clear()
+            if error is not None:
+                reenactor = self._answer(error, failures, pipeline, reenactor)
             reenactor = self._obey(pipeline.orders, pipeline, reenactor)
             if frame is None:
                 continue
             try:
                 with self._at("frame"):
                     self._reenact(frame, pipeline, reenactor)
-                failures = engine_failures = 0
-            except ConsentError as error:  # It ended, or was withdrawn, meanwhile: no picture more.
-                self._discard()
-                pipeline.fail("consent_ended", str(error))
-                return
-            except Exception as error:  # The edge of a frame: count, log once, go on.
-                failures += 1
-                engine_failures = engine_failures + 1 if isinstance(error, EngineError) else 0
-                pipeline.meter.drop("failed")
-                if not has_logged:
-                    logger.exception("frame %s failed; further failures of this session are only counted", frame.seq)
-                has_logged = True
-                if engine_failures >= MAX_ENGINE_FAILURES:
-                    failures = engine_failures = 0
-                    reenactor = self._fall_back(pipeline, reenactor, error)
-                elif failures >= MAX_FAILURES:
-                    self._discard()
-                    pipeline.fail("engine_failed", f"The engine failed on {failures} frames in a row.")
-                    return
-        reenactor.reset()
+                    reenactor.learn()
+            except Exception as failure:
+                reenactor = self._answer(failure, failures, pipeline, reenactor)
+            else:
+                self._pace.rest(self._painter)
+        self._painter.wait()
+        self._painter.take_error()
+        return reenactor
+
+    def _answer(self, error: BaseException, failures: Failures, pipeline: Pipeline, reenactor: Reenactor) -> Reenactor:
+        """Go on after a frame has failed, with another engine if need be; raise what ends session or thread."""
+        if isinstance(error, ConsentError):  # It ended, or was withdrawn, meanwhile: no picture more.
+            self._discard()
+            pipeline.fail("consent_ended", str(error))
+            raise SessionOver
+        if not isinstance(error, Exception):
+            raise error
+        # The edge of a frame: count, log once, go on.
+        pipeline.meter.drop("failed")
+        if failures.add(error):
+            logger.error("a frame failed; further failures of this session are only counted", exc_info=error)
+        if failures.of_engine >= MAX_ENGINE_FAILURES:
+            failures.clear()
+            return self._fall_back(pipeline, reenactor, error)
+        if failures.count >= MAX_FAILURES:
+            self._discard()
+            pipeline.fail("engine_failed", f"The engine failed on {failures.count} frames in a row.")
+            raise SessionOver
+        return reenactor
 
     def _fall_back(self, pipeline: Pipeline, reenactor: Reenactor, error: Exception) -> Reenactor:
         """Go on with the next engine, loudly, or with all of them anew. Raises `EngineError` where that is in vain."""
@@ -228,6 +287,8 @@ class InferenceWorker:
         _let_go(error)
         try:
             with self._at("open"):
+                self._painter.wait()
+                self._painter.take_error()  # of the same engine
                 reenactor.fall_back()
         except EngineError as none_left:
             _let_go(none_left)
@@ -275,6 +336,8 @@ class InferenceWorker:
     def _obey(self, orders: Orders, pipeline: Pipeline, reenactor: Reenactor) -> Reenactor:
         """Do what the page asked for since the last frame."""
         wanted = orders.take()
+        if not wanted.is_light:
+            self._painter.wait()
         if wanted.actor is not None and wanted.actor != self._actor:
             try:
                 reenactor = self._open(wanted.actor)
@@ -316,11 +379,45 @@ class InferenceWorker:
             self._announce(pipeline, reenactor)
 
     def _reenact(self, frame: SourceFrame, pipeline: Pipeline, reenactor: Reenactor) -> None:
-        """Turn one source frame into one target frame and report on it."""
-        meter, start_ns = pipeline.meter, self._clock.monotonic_ns()
+        """Look at one source frame, report on it and give it to the painter."""
+        start_ns = self._clock.monotonic_ns()
         image = self._converter.to_rgb(frame.picture)
         converted_ns = self._clock.monotonic_ns()
-        result = reenactor.process(image, frame.time_s)
+        looked = reenactor.look(image, frame.time_s)
+        if pipeline.face.is_calibrating and not looked.is_calibrating:
+            personal = reenactor.personal()
+            if personal is not None:
+                pipeline.hand_over(personal)
+        pipeline.face = FaceState(
+            face=looked.state,
+            num_faces=looked.num_faces,
+            confidence=looked.confidence,
+            is_calibrating=looked.is_calibrating,
+            coverage=reenactor.coverage,
+        )
+        looked_ns = self._clock.monotonic_ns()
+        self._painter.wait()
+        if self._is_abandoned:
+            return
+        self._painter.submit(
+            lambda: self._paint(frame, looked, pipeline, reenactor, (start_ns, converted_ns, looked_ns)),
+            pipeline.source.wake,
+        )
+        self._show_mesh(frame, pipeline, reenactor)
+        self._pace.looked(elapsed_ms(start_ns, looked_ns))
+
+    def _paint(
+        self,
+        frame: SourceFrame,
+        looked: Looked,
+        pipeline: Pipeline,
+        reenactor: Reenactor,
+        times_ns: tuple[int, int, int],
+    ) -> None:
+        """Turn what was looked at into one target frame and publish it; in the painter's thread."""
+        meter, began_ns = pipeline.meter, self._clock.monotonic_ns()
+        start_ns, converted_ns, looked_ns = times_ns
+        result = reenactor.show(looked)
         if self._is_abandoned:
             return
         if not pipeline.origins or pipeline.origins[-1] is not reenactor.origin:
@@ -328,7 +425,8 @@ class InferenceWorker:
             if reenactor.origin.label is None:
                 note_missing_label(reenactor.origin)
         picture = to_picture(result.image, frame.pts, frame.time_base)
-        convert_ms = elapsed_ms(start_ns, converted_ns)
+        convert_ms, waited_ms = elapsed_ms(start_ns, converted_ns), elapsed_ms(looked_ns, began_ns)
+        made_ns = self._clock.monotonic_ns()
         pipeline.publish(
             TargetFrame(
                 seq=frame.seq,
@@ -342,30 +440,19 @@ class InferenceWorker:
                     decode_ms=frame.decode_ms,
                     convert_ms=convert_ms,
                     taken_ns=start_ns,
+                    waited_ms=waited_ms,
                     stages_ms=result.stages_ms,
-                    made_ns=self._clock.monotonic_ns(),
+                    made_ns=made_ns,
                 ),
                 picture=picture,
             )
         )
+        self._pace.painted(elapsed_ms(began_ns, made_ns))
         meter.count("generated")
         meter.time("decode", frame.decode_ms + convert_ms)
-        meter.time("queue", elapsed_ms(frame.decoded_ns, start_ns))
+        meter.time("queue", elapsed_ms(frame.decoded_ns, start_ns) + waited_ms)
         for stage, ms in result.stages_ms.items():
             meter.time(stage, ms)
-        if pipeline.face.is_calibrating and not result.is_calibrating:
-            personal = reenactor.personal()
-            if personal is not None:
-                pipeline.hand_over(personal)
-        pipeline.face = FaceState(
-            face=result.state,
-            num_faces=result.num_faces,
-            confidence=result.confidence,
-            is_calibrating=result.is_calibrating,
-            coverage=reenactor.coverage,
-        )
-        self._show_mesh(frame, pipeline, reenactor)
-        reenactor.learn()
 
     def _show_mesh(self, frame: SourceFrame, pipeline: Pipeline, reenactor: Reenactor) -> None:
         """Send the tracked mesh, now and then, to a page that wants it."""

@@ -33,7 +33,11 @@ class CompiledStep(StreamingEngine):
         side, block = generator.config.resolution // self._block, self._block
         painted = np.zeros((1, side, side, 4 * block * block), np.float32)
         self._painted = painted[0]
-        properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+        properties: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": hint,
+            "PERFORMANCE_HINT": "LATENCY",
+            "ENABLE_CPU_PINNING": False,
+        }
         if cache is not None:
             properties["CACHE_DIR"] = str(cache)
         if threads > 0:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import numba
 import numpy as np
+from numpy.typing import NDArray
 
 from models.generator import CONDITIONING_CHANNELS, SURFACE_EXTRA
 from models.halo import HEAD_MIDDLE
 
+Array = NDArray[np.float32]
+Image = NDArray[np.uint8]
 Kernel = Callable[..., None]
 
 _compiled = functools.partial(
@@ -39,7 +41,7 @@ def layer_out(magnification: int) -> Kernel:
     share = _f32(1.0 / (magnification * magnification))
 
     @_compiled()
-    def lay_out(conditioning: Any, keep: Any, unshuffled: Any, reduced: Any) -> None:  # noqa: ANN401 # pragma: no cover
+    def lay_out(conditioning: Array, keep: Array, unshuffled: Array, reduced: Array) -> None:  # pragma: no cover
         height, width = unshuffled.shape[:2]
         for y in range(height):
             if y % 2 == 0:
@@ -49,7 +51,8 @@ def layer_out(magnification: int) -> Kernel:
                 code = _f32(0.0)
                 for row in range(span * y, span * y + span):
                     for column in range(span * x, span * x + span):
-                        code += conditioning[3, row, column] + conditioning[4, row, column] + conditioning[5, row, column]
+                        code += conditioning[3, row, column] + conditioning[4, row, column]
+                        code += conditioning[5, row, column]
                 place = unshuffled[y, x]
                 if not code > 0.0:
                     place[:] = _f32(0.0)
@@ -70,7 +73,7 @@ def layer_out(magnification: int) -> Kernel:
                         total += value
                     mean[channel] += total * _f32(0.0625)
 
-    return lay_out  # type: ignore[no-any-return]
+    return lay_out
 
 
 @functools.cache
@@ -83,7 +86,7 @@ def looker_up(channels: int, block: int) -> Kernel:
     stride = channels + _EXTRA
 
     @_compiled()
-    def look_up(texture: Any, conditioning: Any, keep: Any, surface: Any) -> None:  # noqa: ANN401 # pragma: no cover
+    def look_up(texture: Array, conditioning: Array, keep: Array, surface: Array) -> None:  # pragma: no cover
         rows, columns = texture.shape[:2]
         height, width = surface.shape[:2]
         last_column, last_row = _f32(columns - 1), _f32(rows - 1)
@@ -115,7 +118,7 @@ def looker_up(channels: int, block: int) -> Kernel:
                         u = (around + _f32(1.0)) * _f32(columns) * _f32(0.5) - _f32(0.5)
                         v = b * _f32(rows) - _f32(0.5)
                         u, v = min(max(u, _f32(0.0)), last_column), min(max(v, _f32(0.0)), last_row)
-                        left, top = np.int32(u), np.int32(v)
+                        left, top = int(u), int(v)
                         right, bottom = min(left + 1, columns - 1), min(top + 1, rows - 1)
                         du, dv = _f32(u - left), _f32(v - top)
                         top_left, top_right = texture[top, left], texture[top, right]
@@ -126,7 +129,7 @@ def looker_up(channels: int, block: int) -> Kernel:
                             place[k] = above + dv * (below - above)
                         place[channels] = _f32(1.0)
 
-    return look_up  # type: ignore[no-any-return]
+    return look_up
 
 
 @functools.cache
@@ -140,7 +143,7 @@ def averager(channels: int, block: int) -> Kernel:
     share = _f32(1.0 / parts)
 
     @_compiled()
-    def average(surface: Any, coarse: Any) -> None:  # noqa: ANN401 # pragma: no cover
+    def average(surface: Array, coarse: Array) -> None:  # pragma: no cover
         for y in range(coarse.shape[0]):
             for x in range(coarse.shape[1]):
                 # Most of a picture is no head, now and in the frame before: what lies behind the texture tells.
@@ -163,7 +166,7 @@ def averager(channels: int, block: int) -> Kernel:
                             total += fine[other * stride + k]
                         place[part * stride + k] = total * share
 
-    return average  # type: ignore[no-any-return]
+    return average
 
 
 @functools.cache
@@ -174,7 +177,7 @@ def blender(block: int) -> Kernel:
     """
 
     @_compiled()
-    def blend(painted: Any, plate: Any, image: Any) -> None:  # noqa: ANN401 # pragma: no cover
+    def blend(painted: Array, plate: Array, image: Image) -> None:  # pragma: no cover
         height, width = painted.shape[:2]
         for block_row in range(height):
             for part_row in range(block):
@@ -189,4 +192,4 @@ def blender(block: int) -> Kernel:
                             color = under[x, k] + mask * (paint[k] - under[x, k])
                             out[x, k] = np.uint8(np.int32(color * _f32(255.0) + _f32(0.5)))
 
-    return blend  # type: ignore[no-any-return]
+    return blend

@@ -69,12 +69,12 @@ def make_faulty(engine: Any, chance: Chance) -> None:
 
 def make_deadly(reenactor: Any, chance: Chance) -> None:
     """Let a reenactor end its thread by chance."""
-    process = reenactor.process
+    look = reenactor.look
 
     def deadly(self: Any, image: Any, time_s: float) -> Any:
         if chance.comes():
             raise SystemExit("a soak test ends this thread")
-        return process(self, image, time_s)
+        return look(self, image, time_s)
 
     begin = reenactor.begin
 
@@ -82,7 +82,7 @@ def make_deadly(reenactor: Any, chance: Chance) -> None:
         Chance.is_on = True
         return begin(self, session)
 
-    reenactor.process, reenactor.begin = deadly, begun
+    reenactor.look, reenactor.begin = deadly, begun
 
 
 if __name__ == "__main__":

@@ -59,4 +59,6 @@ def test_a_region_frames_a_face_upright() -> None:
     assert region.size_px == pytest.approx(1.5 * np.ptp(points, 0).max())
     eyes = points[[33, 263]]
     box = np.array([-50, -50, 100, 100], np.float32)
-    assert Region.of_box(box, eyes) == Region((0.0, 0.0), 150.0, pytest.approx(np.pi / 4))
+    of_box = Region.of_box(box, eyes)
+    assert (of_box.center_px, of_box.size_px) == ((0.0, 0.0), 150.0)
+    assert of_box.angle_rad == pytest.approx(np.pi / 4)

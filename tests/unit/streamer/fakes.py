@@ -78,12 +78,18 @@ def make_personal(tracker: str = "landmarks") -> Personal:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FakeReenacted:
+class FakeLooked:
     image: NDArray[np.uint8]
+    time_s: float
     state: str = "tracked"
     confidence: float = 0.9
     num_faces: int = 1
     is_calibrating: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FakeReenacted:
+    image: NDArray[np.uint8]
     stages_ms: dict[str, float] = field(
         default_factory=lambda: {"track": 1.0, "transfer": 0.1, "render": 0.2, "generate": 2.0, "mark": 0.1}
     )
@@ -104,6 +110,7 @@ class FakeReenactor:
         self.resolution = resolution
         self.calls: list[tuple[str, Any]] = []
         self.threads: set[int] = set()
+        self.painters: set[int] = set()
         self.on_process: Callable[[NDArray[np.uint8]], None] = lambda _: None
         self.on_learn: Callable[[], object] = lambda: None
         self.on_fall_back: Callable[[], object] = lambda: None
@@ -133,13 +140,22 @@ class FakeReenactor:
         self._note("begin", session)
         return Message.of(session, "abcdef" + "0" * 58)
 
+    def look(self, image: NDArray[np.uint8], time_s: float) -> FakeLooked:
+        self.threads.add(threading.get_ident())
+        return FakeLooked(image=image, time_s=time_s, is_calibrating=self.is_calibrating)
+
+    def show(self, looked: FakeLooked) -> FakeReenacted:
+        return self.process(looked.image, looked.time_s)
+
     def process(self, image: NDArray[np.uint8], time_s: float) -> FakeReenacted:
-        self._note("process", (image.shape, time_s))
+        """What `show` does, for tests to change."""
+        self.calls.append(("process", (image.shape, time_s)))
+        self.painters.add(threading.get_ident())
         self.on_process(image)
         out = np.zeros((self.resolution, self.resolution, 3), np.uint8)
         height, width = min(self.resolution, image.shape[0]), min(self.resolution, image.shape[1])
         out[:height, :width] = image[:height, :width]
-        return FakeReenacted(image=out, is_calibrating=self.is_calibrating)
+        return FakeReenacted(image=out)
 
     def puppet(self, numbers: FaceChange) -> None:
         if numbers.values:

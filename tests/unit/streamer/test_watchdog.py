@@ -116,9 +116,9 @@ def test_a_thread_that_waits_is_not_stuck_and_neither_is_one_that_moves(watched:
     for _ in range(3 * STUCK_LOOKS["frame"]):
         watched.dog.look()
     (worker,) = watched.workers.all
-    worker.busy = "frame"
+    worker._busy = "frame"
     for _ in range(3 * STUCK_LOOKS["frame"]):
-        worker.num_steps += 1
+        worker._num_steps += 1
         watched.dog.look()
     assert watched.workers.all == [worker]
     pipeline.close()
