@@ -46,9 +46,12 @@ class LeanGenerator(SpaceTimeGenerator):
     """See the module's text."""
 
     block = BLOCK
+    own: nn.Conv2d | None
+    """What the finest surface says by itself of the paint: nothing, in this design."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__(config)
+        self.own = None
         widths = config.widths
         surface = BLOCK**2 * (config.texture_channels + SURFACE_EXTRA)
         self._add_trunk(surface)
@@ -75,20 +78,58 @@ class LeanGenerator(SpaceTimeGenerator):
 
     @override
     def paint_prepared(self, unshuffled: Tensor, surfaces: list[Tensor], window: Tensor) -> Tensor:
-        skips = self.encode_levels(activate(self.enter(unshuffled) + self.enter_surface(surfaces[0])), window)
+        x = self._features(unshuffled, self.enter_surface(surfaces[0]), window)
+        painted = self.paint(x)
+        if self.config.magnification > 1:
+            painted = self._add_finer(painted, x, surfaces[1])
+        return torch.sigmoid(painted if self.own is None else painted + self.own(surfaces[-1]))
+
+    def paint_nested(self, unshuffled: Tensor, nested: Tensor, window: Tensor) -> Tensor:
+        """Do `paint_prepared` of a magnified picture without going up to its size: twice as fast live.
+
+        `nested` is the surface in blocks of blocks, `[B, 4 * 4 * (C + 4), h, w]`: `into_blocks` of its magnification,
+        then of `block`. Every layer of what is finer becomes one over a block of blocks, the same for each of its four;
+        the texture as the trunk sees it, an average, becomes part of the weights. Gives `[B, h, w, 4 * 4 * 4]`, nested
+        alike, channels last.
+        """
+        outer, inner = self.block**2, self.config.magnification**2
+        channels, fine = nested.shape[1] // (outer * inner), self.config.fine_channels
+
+        def averaged(layer: nn.Conv2d) -> Tensor:
+            weight = layer.weight.reshape(-1, outer, 1, channels) / inner
+            return weight.expand(-1, -1, inner, -1).reshape(-1, outer * inner * channels, 1, 1)
+
+        def alike(layer: nn.Conv2d, x: Tensor) -> Tensor:
+            """Apply `layer` to each block of a block."""
+            bias = None if layer.bias is None else layer.bias.repeat(outer)
+            return functional.conv2d(x, layer.weight.repeat(outer, 1, 1, 1), bias, groups=outer)
+
+        entered = functional.conv2d(nested, averaged(self.enter_surface), self.enter_surface.bias)
+        x = self._features(unshuffled, entered, window)
+        # What `pixel_shuffle` would spread out, by block first.
+        weight = self.rise.weight.reshape(fine, outer, -1).transpose(0, 1).reshape(outer * fine, -1, 1, 1)
+        bias = self.rise.bias.reshape(fine, outer).t().reshape(-1)  # type: ignore[union-attr]
+        finer = activate(functional.conv2d(x, weight, bias) + alike(self.fine_surface, nested))
+        # Each painted pixel of a block is four equal ones.
+        weight = (
+            self.paint.weight.reshape(outer, 1, 4, -1).expand(-1, inner, -1, -1).reshape(4 * outer * inner, -1, 1, 1)
+        )
+        bias = self.paint.bias.reshape(outer, 1, 4).expand(-1, inner, -1).reshape(-1)  # type: ignore[union-attr]
+        parts = [functional.conv2d(x, weight, bias), alike(self.fine_paint, finer)]
+        if self.own is not None:
+            parts.append(alike(self.own, nested))
+        # Channels last one by one: an engine turns their sum around twice.
+        return torch.sigmoid(sum((part.permute(0, 2, 3, 1) for part in parts[1:]), parts[0].permute(0, 2, 3, 1)))
+
+    def _features(self, unshuffled: Tensor, surface: Tensor, window: Tensor) -> Tensor:
+        """Go down and up the trunk: the last features, at half its size. `surface` is what enters beside the frame."""
+        skips = self.encode_levels(activate(self.enter(unshuffled) + surface), window)
         x = skips.pop()
         shifts = self.summarize(x)
         for level in range(len(self.up) - 1, -1, -1):
             x = functional.interpolate(self.up[level](x), scale_factor=2.0, mode="nearest")
             x = self.decode_blocks[level](activate(x + skips.pop()) + shifts[level])
-        painted = self.paint(x)
-        if self.config.magnification > 1:
-            painted = self._add_finer(painted, x, surfaces[1])
-        return torch.sigmoid(self.add_own(painted, surfaces[-1]))
-
-    def add_own(self, painted: Tensor, surface: Tensor) -> Tensor:
-        """Add what the finest surface says by itself to `painted`, before its sigmoid: nothing, in this design."""
-        return painted
+        return x
 
     def _add_finer(self, painted: Tensor, features: Tensor, surface: Tensor) -> Tensor:
         """Enlarge `painted`, before its sigmoid, and add what the texture at full size says."""

@@ -43,15 +43,15 @@ class PhotoGenerator(LeanGenerator):
         if config.texture_channels < OWN_CHANNELS:
             raise ValueError(f"texture_channels: the photo design needs {OWN_CHANNELS}, got {config.texture_channels}")
         stride = config.texture_channels + SURFACE_EXTRA
-        self.own = convolution(BLOCK**2 * stride, PAINT_CHANNELS, size=1)
+        self.own = own = convolution(BLOCK**2 * stride, PAINT_CHANNELS, size=1)
         self.register_buffer("halo_cells", torch.ones(CELLS))
         with torch.no_grad():
-            self.own.weight.zero_()
+            own.weight.zero_()
             for pixel in range(BLOCK**2):
                 for channel in range(OWN_CHANNELS):
-                    self.own.weight[4 * pixel + channel, stride * pixel + channel] = 1.0
-                self.own.weight[4 * pixel + 3, stride * pixel + config.texture_channels] = -UNCOVERED
-                self.own.bias[4 * pixel + 3] = UNCOVERED  # type: ignore[index]
+                    own.weight[4 * pixel + channel, stride * pixel + channel] = 1.0
+                own.weight[4 * pixel + 3, stride * pixel + config.texture_channels] = -UNCOVERED
+                own.bias[4 * pixel + 3] = UNCOVERED  # type: ignore[index]
             self.paint.weight.mul_(10.0 * PAINT_SHARE)  # a tenth already
             self.paint.bias.zero_()  # type: ignore[union-attr]
 
@@ -59,10 +59,6 @@ class PhotoGenerator(LeanGenerator):
     @override
     def halo(self) -> Halo:
         return Halo(np.asarray(self.halo_cells.detach().cpu().numpy() > 0.5))
-
-    @override
-    def add_own(self, painted: Tensor, surface: Tensor) -> Tensor:
-        return painted + self.own(surface)
 
     @torch.no_grad()
     def begin(self, colors: Tensor, coverage: Tensor, cells: Tensor) -> None:

@@ -77,13 +77,16 @@ def layer_out(magnification: int) -> Kernel:
 
 
 @functools.cache
-def looker_up(channels: int, block: int) -> Kernel:
-    """Make `look_up(texture [h, w, C], conditioning [9, S, S], keep [9], surface)` for `channels` C and this `block`.
+def looker_up(channels: int, block: int, magnification: int) -> Kernel:
+    """Make `look_up(texture [h, w, C], conditioning [9, S, S], keep [9], surface)` for `channels` C.
+
+    Blocks of `surface` are `block` x `block` blocks of `magnification` x `magnification` pixels.
 
     It samples the texture at the codes of the conditioning into `LiveInputs.surface`; 0 without a head, eyes and gaze
     too. The same function as `SpaceTimeGenerator.sample_texture`: bilinear, edges repeated.
     """
     stride = channels + _EXTRA
+    side, inner = block * magnification, magnification * magnification
 
     @_compiled()
     def look_up(texture: Array, conditioning: Array, keep: Array, surface: Array) -> None:  # pragma: no cover
@@ -91,12 +94,13 @@ def looker_up(channels: int, block: int) -> Kernel:
         height, width = surface.shape[:2]
         last_column, last_row = _f32(columns - 1), _f32(rows - 1)
         for block_row in range(height):
-            for part_row in range(block):
-                y = block_row * block + part_row
+            for row in range(side):
+                y = block_row * side + row
                 for block_column in range(width):
-                    for part_column in range(block):
-                        x = block_column * block + part_column
-                        first = (part_row * block + part_column) * stride
+                    for column in range(side):
+                        x = block_column * side + column
+                        part = (row // magnification * block + column // magnification) * inner
+                        first = (part + row % magnification * magnification + column % magnification) * stride
                         place = surface[block_row, block_column, first : first + stride]
                         a, b, c = conditioning[3, y, x], conditioning[4, y, x], conditioning[5, y, x]
                         if a + b + c <= _MIN_CODE:
@@ -133,59 +137,24 @@ def looker_up(channels: int, block: int) -> Kernel:
 
 
 @functools.cache
-def averager(channels: int, block: int) -> Kernel:
-    """Make `average(surface, coarse)` for `channels` C and this `block`: each 2 x 2 pixels of one become one of other.
+def blender(block: int, magnification: int) -> Kernel:
+    """Make `blend(painted [H / b, W / b, b * b * 4], plate [H, W, 3], image [H, W, 3] uint8)`.
 
-    Both are in blocks of `block` x `block` pixels.
+    It lays paint and mask over the plate, both in 0 to 1. Blocks are as those of `looker_up`.
     """
-    stride = channels + _EXTRA
-    parts = block * block
-    share = _f32(1.0 / parts)
+    side, inner = block * magnification, magnification * magnification
 
     @_compiled()
-    def average(surface: Array, coarse: Array) -> None:  # pragma: no cover
-        for y in range(coarse.shape[0]):
-            for x in range(coarse.shape[1]):
-                # Most of a picture is no head, now and in the frame before: what lies behind the texture tells.
-                place = coarse[y, x]
-                seen = _f32(0.0)
-                for part in range(parts):
-                    fine = surface[block * y + part // block, block * x + part % block]
-                    for k in range(channels, stride):
-                        seen += abs(place[part * stride + k])
-                        for other in range(parts):
-                            seen += abs(fine[other * stride + k])
-                if not seen > 0.0:
-                    continue
-                for part in range(parts):
-                    # With blocks of two, a coarse pixel is one fine block.
-                    fine = surface[block * y + part // block, block * x + part % block]
-                    for k in range(stride):
-                        total = _f32(0.0)
-                        for other in range(parts):
-                            total += fine[other * stride + k]
-                        place[part * stride + k] = total * share
-
-    return average
-
-
-@functools.cache
-def blender(block: int) -> Kernel:
-    """Make `blend(painted [H / b, W / b, b * b * 4], plate [H, W, 3], image [H, W, 3] uint8)` for blocks of `block`.
-
-    It lays paint and mask over the plate, both in 0 to 1.
-    """
-
-    @_compiled()
-    def blend(painted: Array, plate: Array, image: Image) -> None:  # pragma: no cover
+    def blend(painted: Array, plate: Array, image: Image) -> None:  # pragma: no cover - compiled
         height, width = painted.shape[:2]
         for block_row in range(height):
-            for part_row in range(block):
-                under, out = plate[block_row * block + part_row], image[block_row * block + part_row]
+            for row in range(side):
+                under, out = plate[block_row * side + row], image[block_row * side + row]
                 for block_column in range(width):
-                    for part_column in range(block):
-                        x = block_column * block + part_column
-                        first = (part_row * block + part_column) * 4
+                    for column in range(side):
+                        x = block_column * side + column
+                        part = (row // magnification * block + column // magnification) * inner
+                        first = (part + row % magnification * magnification + column % magnification) * 4
                         paint = painted[block_row, block_column, first : first + 4]
                         mask = paint[3]
                         for k in range(3):

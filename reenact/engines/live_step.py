@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.generator import CONDITIONING_CHANNELS, SURFACE_EXTRA, SpaceTimeGenerator
+from models.lean_generator import LeanGenerator
 from reenact.engines import live_kernels
 
 Array = NDArray[np.float32]
@@ -30,14 +31,16 @@ class LiveStep(nn.Module):
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Take the arrays of `LiveInputs` and, where L is more than 1, past stems `[1, L - 1, h, w, S]`.
 
-        Gives paint and mask `[1, H / b, W / b, b * b * 4]` in blocks of `b` x `b` pixels, and the stem `[1, h, w, S]`.
+        Gives paint and mask `[1, H / b, W / b, b * b * 4]` in blocks of `b` x `b` pixels, nested as `LiveInputs.surface`
+        is, and the stem `[1, h, w, S]`.
         """
-        unshuffled, *surfaces, reduced = inputs[: 2 + self.generator.config.magnification]
+        unshuffled, surface, reduced = (array.permute(0, 3, 1, 2) for array in inputs[:3])
         past = inputs[-1] if self.generator.config.window > 1 else None
-        stem = self.generator.stem_reduced(reduced.permute(0, 3, 1, 2))
+        stem = self.generator.stem_reduced(reduced)
         window = stem[:, None] if past is None else torch.cat([past, stem[:, None]], 1)
-        planes = [surface.permute(0, 3, 1, 2) for surface in surfaces]
-        painted = self.generator.paint_prepared(unshuffled.permute(0, 3, 1, 2), planes, window)
+        if isinstance(self.generator, LeanGenerator) and self.generator.config.magnification > 1:
+            return self.generator.paint_nested(unshuffled, surface, window), stem
+        painted = self.generator.paint_prepared(unshuffled, [surface], window)
         return painted.permute(0, 2, 3, 1), stem
 
 
@@ -47,37 +50,26 @@ class LiveInputs:
     def __init__(self, generator: SpaceTimeGenerator) -> None:
         """Copy the texture of `generator`."""
         config = generator.config
-        size, trunk, block = config.resolution, config.trunk_size, generator.block
+        size, trunk, block = config.resolution, config.trunk_size, live_block(generator)
         # Texel by texel, so that one look-up reads neighbouring memory.
         self._texture = generator.texture.detach()[0].permute(1, 2, 0).float().cpu().contiguous().numpy()
         self._keep = generator.keep.detach().flatten().float().cpu().numpy()
         self._shape = (CONDITIONING_CHANNELS, size, size)
-        self._magnification = config.magnification
         self._lay_out = live_kernels.layer_out(config.magnification)
-        self._look_up = live_kernels.looker_up(config.texture_channels, block)
-        self._average = live_kernels.averager(config.texture_channels, block)
+        self._look_up = live_kernels.looker_up(config.texture_channels, generator.block, config.magnification)
         channels = block * block * (config.texture_channels + SURFACE_EXTRA)
         self.unshuffled = np.zeros((1, trunk // 2, trunk // 2, 4 * CONDITIONING_CHANNELS), np.float32)
         """`[1, T / 2, T / 2, 36]`: each 2 x 2 pixels of the conditioning, at the trunk's size T, as channels."""
         self.surface = np.zeros((1, size // block, size // block, channels), np.float32)
         """`[1, S / b, S / b, b * b * (C + 4)]`: of each pixel of a block the texture's features there, whether the head
-        covers it, eyes and gaze."""
-        self.coarse = self.surface
-        """The same averaged to the trunk's size, where that is not the picture's."""
-        if self._magnification > 1:
-            self.coarse = np.zeros((1, trunk // block, trunk // block, channels), np.float32)
+        covers it, eyes and gaze. A block is the generator's, of blocks as large as the magnification."""
         self.reduced = np.zeros((1, trunk // 4, trunk // 4, CONDITIONING_CHANNELS), np.float32)
         """`[1, T / 4, T / 4, 9]`: the conditioning averaged over 4 x 4 pixels of the trunk."""
 
     @property
     def arrays(self) -> list[Array]:
         """The inputs of `LiveStep.forward` but for the past, in its order."""
-        return [self.unshuffled, *self.surfaces, self.reduced]
-
-    @property
-    def surfaces(self) -> list[Array]:
-        """The surface at the trunk's size and, where that is another, at the picture's."""
-        return [self.surface] if self._magnification == 1 else [self.coarse, self.surface]
+        return [self.unshuffled, self.surface, self.reduced]
 
     def set(self, conditioning: Array) -> None:
         """Take a frame's conditioning `[9, S, S]` float32, contiguous."""
@@ -85,8 +77,11 @@ class LiveInputs:
             raise ValueError(f"conditioning: expected {self._shape}, got {conditioning.shape}")
         self._lay_out(conditioning, self._keep, self.unshuffled[0], self.reduced[0])
         self._look_up(self._texture, conditioning, self._keep, self.surface[0])
-        if self._magnification > 1:
-            self._average(self.surface[0], self.coarse[0])
+
+
+def live_block(generator: SpaceTimeGenerator) -> int:
+    """Give the pixels, across and down, that lie together as channels in what a live engine reads and paints."""
+    return generator.block * generator.config.magnification
 
 
 def plate_of(generator: SpaceTimeGenerator) -> Array:

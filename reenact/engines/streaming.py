@@ -9,7 +9,7 @@ import numpy as np
 from models.generator import SpaceTimeGenerator
 from reenact.engines.engine import Array, Image
 from reenact.engines.live_kernels import blender
-from reenact.engines.live_step import LiveInputs, plate_of
+from reenact.engines.live_step import LiveInputs, live_block, plate_of
 from reenact.window import StemRing, Step
 
 
@@ -25,8 +25,8 @@ class StreamingEngine(ABC):
         self._ring = StemRing(generator.config.window, generator.stem_shape)
         self._inputs = LiveInputs(generator)
         self._plate = plate_of(generator)
-        self._block = generator.block
-        self._blend = blender(generator.block)
+        self._block = live_block(generator)
+        self._blend = blender(generator.block, generator.config.magnification)
         self._image = np.zeros((size, size, 3), np.uint8)
 
     def generate(self, conditioning: Array, step: Step) -> Image:

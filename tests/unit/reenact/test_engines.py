@@ -189,10 +189,8 @@ def test_inputs_are_laid_out_as_the_generator_does(design: str, magnification: i
     with torch.no_grad():
         surface = torch.cat([generator.sample_texture(tensor[:, 3:6]), tensor[:, 6:9]], 1)
         trunk = functional.avg_pool2d(tensor, magnification)
-    surfaces = [into_blocks(functional.avg_pool2d(surface, magnification), generator.block)]
-    if magnification > 1:
-        surfaces.append(into_blocks(surface, generator.block))
-    expected = [functional.pixel_unshuffle(trunk, 2), *surfaces, functional.avg_pool2d(tensor, generator.reduction)]
+    nested = into_blocks(into_blocks(surface, magnification), generator.block)
+    expected = [functional.pixel_unshuffle(trunk, 2), nested, functional.avg_pool2d(tensor, generator.reduction)]
     for array, wanted in zip(inputs.arrays, expected, strict=True):
         np.testing.assert_allclose(array[0], wanted[0].permute(1, 2, 0).numpy(), atol=1e-4)
     assert inputs.surface[0, :, :, :-4].std() > 0.01
