@@ -12,6 +12,9 @@ from models.generator import SpaceTimeGenerator
 from reenact.engines.engine import Array, EngineError
 from reenact.engines.streaming import StreamingEngine
 
+SURFACE = 1
+"""Number of `LiveInputs.surface` among the inputs of `LiveStep`."""
+
 
 class CompiledStep(StreamingEngine):
     """Runs a form of `LiveStep`. Reads and writes our own arrays: nothing is allocated per frame."""
@@ -29,7 +32,10 @@ class CompiledStep(StreamingEngine):
 
         What was compiled is kept in the folder `cache`.
         """
-        super().__init__(generator)
+        is_half = hint == "bf16"
+        super().__init__(generator, is_half=is_half)
+        if is_half:
+            network = _with_half(network, SURFACE)
         side, block = generator.config.resolution // self._block, self._block
         painted = np.zeros((1, side, side, 4 * block * block), np.float32)
         self._painted = painted[0]
@@ -77,7 +83,19 @@ def core() -> Any:  # noqa: ANN401 - untyped package
     return openvino.Core()
 
 
+def _with_half(network: Any, index: int) -> Any:  # noqa: ANN401
+    """Let `network` read its input number `index` in bfloat16, which it computes with: else it is converted first."""
+    import openvino
+    from openvino.preprocess import PrePostProcessor
+
+    processor = PrePostProcessor(network.clone())
+    processor.input(index).tensor().set_element_type(openvino.Type.bf16)
+    return processor.build()
+
+
 def _shared(array: np.ndarray[Any, Any]) -> Any:  # noqa: ANN401
     import openvino
 
+    if array.dtype == np.uint16:  # NumPy has no bfloat16
+        return openvino.Tensor(array, openvino.Shape(array.shape), openvino.Type.bf16)
     return openvino.Tensor(array, shared_memory=True)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from models.generator import CONDITIONING_CHANNELS, SURFACE_EXTRA
 from models.halo import HEAD_MIDDLE
+from reenact.engines.texel_mixer import HALF, SINGLE, mix
 
 Array = NDArray[np.float32]
 Image = NDArray[np.uint8]
@@ -77,22 +78,26 @@ def layer_out(magnification: int) -> Kernel:
 
 
 @functools.cache
-def looker_up(channels: int, block: int, magnification: int) -> Kernel:
+def looker_up(channels: int, block: int, magnification: int, *, is_half: bool = False) -> Kernel:
     """Make `look_up(texture [h, w, C], conditioning [9, S, S], keep [9], surface)` for `channels` C.
 
-    Blocks of `surface` are `block` x `block` blocks of `magnification` x `magnification` pixels.
-
-    It samples the texture at the codes of the conditioning into `LiveInputs.surface`; 0 without a head, eyes and gaze
-    too. The same function as `SpaceTimeGenerator.sample_texture`: bilinear, edges repeated.
+    Blocks of `surface` are `block` x `block` blocks of `magnification` x `magnification` pixels. It samples the texture
+    at the codes of the conditioning into `LiveInputs.surface`; 0 without a head, eyes and gaze too. The same function
+    as `SpaceTimeGenerator.sample_texture`: bilinear, edges repeated. Texture and surface are float32 or, `is_half`,
+    bfloat16 as uint16.
     """
     stride = channels + _EXTRA
     side, inner = block * magnification, magnification * magnification
+    size = HALF if is_half else SINGLE
 
     @_compiled()
-    def look_up(texture: Array, conditioning: Array, keep: Array, surface: Array) -> None:  # pragma: no cover
+    def look_up(
+        texture: Array, conditioning: Array, keep: Array, surface: Array
+    ) -> None:  # pragma: no cover - compiled
         rows, columns = texture.shape[:2]
         height, width = surface.shape[:2]
         last_column, last_row = _f32(columns - 1), _f32(rows - 1)
+        texels, places = texture.ctypes.data, surface.ctypes.data
         for block_row in range(height):
             for row in range(side):
                 y = block_row * side + row
@@ -101,20 +106,15 @@ def looker_up(channels: int, block: int, magnification: int) -> Kernel:
                         x = block_column * side + column
                         part = (row // magnification * block + column // magnification) * inner
                         first = (part + row % magnification * magnification + column % magnification) * stride
-                        place = surface[block_row, block_column, first : first + stride]
                         a, b, c = conditioning[3, y, x], conditioning[4, y, x], conditioning[5, y, x]
                         if a + b + c <= _MIN_CODE:
-                            if place[channels] != 0.0 or place[channels + 1] != 0.0:
+                            place = surface[block_row, block_column, first : first + stride]
+                            if place[channels] != 0 or place[channels + 1] != 0:
                                 for k in range(stride):
-                                    place[k] = _f32(0.0)
+                                    place[k] = 0
                             continue
-                        for k in range(_EXTRA - 1):
-                            place[channels + 1 + k] = keep[6 + k] * conditioning[6 + k, y, x]
                         a, b, c = keep[3] * a, keep[4] * b, keep[5] * c
-                        if a + b + c <= _MIN_CODE:
-                            for k in range(channels + 1):
-                                place[k] = _f32(0.0)
-                            continue
+                        is_covered = a + b + c > _MIN_CODE
                         across, depth = a - _f32(0.5), c - _MIDDLE
                         share = abs(across) / (abs(across) + abs(depth) + _f32(1e-4))
                         around = (share if depth > 0 else _f32(2.0) - share) * _f32(0.5)
@@ -124,14 +124,18 @@ def looker_up(channels: int, block: int, magnification: int) -> Kernel:
                         u, v = min(max(u, _f32(0.0)), last_column), min(max(v, _f32(0.0)), last_row)
                         left, top = int(u), int(v)
                         right, bottom = min(left + 1, columns - 1), min(top + 1, rows - 1)
-                        du, dv = _f32(u - left), _f32(v - top)
-                        top_left, top_right = texture[top, left], texture[top, right]
-                        bottom_left, bottom_right = texture[bottom, left], texture[bottom, right]
-                        for k in range(channels):
-                            above = top_left[k] + du * (top_right[k] - top_left[k])
-                            below = bottom_left[k] + du * (bottom_right[k] - bottom_left[k])
-                            place[k] = above + dv * (below - above)
-                        place[channels] = _f32(1.0)
+                        above, below = (
+                            texels + top * columns * channels * size,
+                            texels + bottom * columns * channels * size,
+                        )
+                        here, beside = left * channels * size, right * channels * size
+                        mix(
+                            channels, size, above + here, above + beside, below + here, below + beside,
+                            _f32(u - left), _f32(v - top), _f32(1.0) if is_covered else _f32(0.0),
+                            keep[6] * conditioning[6, y, x], keep[7] * conditioning[7, y, x],
+                            keep[8] * conditioning[8, y, x],
+                            places + ((block_row * width + block_column) * side * side * stride + first) * size,
+                        )  # fmt: skip
 
     return look_up
 

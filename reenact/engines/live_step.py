@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -31,8 +33,8 @@ class LiveStep(nn.Module):
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Take the arrays of `LiveInputs` and, where L is more than 1, past stems `[1, L - 1, h, w, S]`.
 
-        Gives paint and mask `[1, H / b, W / b, b * b * 4]` in blocks of `b` x `b` pixels, nested as `LiveInputs.surface`
-        is, and the stem `[1, h, w, S]`.
+        Gives paint and mask `[1, H / b, W / b, b * b * 4]`, in blocks as those of `LiveInputs.surface`, and the stem
+        `[1, h, w, S]`.
         """
         unshuffled, surface, reduced = (array.permute(0, 3, 1, 2) for array in inputs[:3])
         past = inputs[-1] if self.generator.config.window > 1 else None
@@ -47,27 +49,31 @@ class LiveStep(nn.Module):
 class LiveInputs:
     """The inputs of `LiveStep` that stay in one place in memory; channels last."""
 
-    def __init__(self, generator: SpaceTimeGenerator) -> None:
-        """Copy the texture of `generator`."""
+    def __init__(self, generator: SpaceTimeGenerator, *, is_half: bool = False) -> None:
+        """Copy the texture of `generator`. `is_half` keeps it and `surface` in bfloat16, as uint16."""
         config = generator.config
         size, trunk, block = config.resolution, config.trunk_size, live_block(generator)
         # Texel by texel, so that one look-up reads neighbouring memory.
-        self._texture = generator.texture.detach()[0].permute(1, 2, 0).float().cpu().contiguous().numpy()
+        texture = generator.texture.detach()[0].permute(1, 2, 0).float().cpu().contiguous()
+        self._texture = texture.bfloat16().view(torch.uint16).numpy() if is_half else texture.numpy()
         self._keep = generator.keep.detach().flatten().float().cpu().numpy()
         self._shape = (CONDITIONING_CHANNELS, size, size)
         self._lay_out = live_kernels.layer_out(config.magnification)
-        self._look_up = live_kernels.looker_up(config.texture_channels, generator.block, config.magnification)
+        self._look_up = live_kernels.looker_up(
+            config.texture_channels, generator.block, config.magnification, is_half=is_half
+        )
         channels = block * block * (config.texture_channels + SURFACE_EXTRA)
         self.unshuffled = np.zeros((1, trunk // 2, trunk // 2, 4 * CONDITIONING_CHANNELS), np.float32)
         """`[1, T / 2, T / 2, 36]`: each 2 x 2 pixels of the conditioning, at the trunk's size T, as channels."""
-        self.surface = np.zeros((1, size // block, size // block, channels), np.float32)
+        kind = np.uint16 if is_half else np.float32
+        self.surface: NDArray[Any] = np.zeros((1, size // block, size // block, channels), kind)
         """`[1, S / b, S / b, b * b * (C + 4)]`: of each pixel of a block the texture's features there, whether the head
         covers it, eyes and gaze. A block is the generator's, of blocks as large as the magnification."""
         self.reduced = np.zeros((1, trunk // 4, trunk // 4, CONDITIONING_CHANNELS), np.float32)
         """`[1, T / 4, T / 4, 9]`: the conditioning averaged over 4 x 4 pixels of the trunk."""
 
     @property
-    def arrays(self) -> list[Array]:
+    def arrays(self) -> list[NDArray[Any]]:
         """The inputs of `LiveStep.forward` but for the past, in its order."""
         return [self.unshuffled, self.surface, self.reduced]
 

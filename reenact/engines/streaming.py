@@ -19,11 +19,11 @@ class StreamingEngine(ABC):
     _painted: Array
     """`[H / b, W / b, b * b * 4]`: paint and mask of the last run."""
 
-    def __init__(self, generator: SpaceTimeGenerator) -> None:
-        """Make the arrays for `generator`, in evaluation mode."""
+    def __init__(self, generator: SpaceTimeGenerator, *, is_half: bool = False) -> None:
+        """Make the arrays for `generator`, in evaluation mode; the largest in bfloat16 if `is_half`."""
         size = generator.config.resolution
         self._ring = StemRing(generator.config.window, generator.stem_shape)
-        self._inputs = LiveInputs(generator)
+        self._inputs = LiveInputs(generator, is_half=is_half)
         self._plate = plate_of(generator)
         self._block = live_block(generator)
         self._blend = blender(generator.block, generator.config.magnification)
