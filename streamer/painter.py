@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 SHARE = 0.1
@@ -91,17 +92,20 @@ class Pace:
 
     def __init__(self) -> None:
         self._look_ms = self._paint_ms = 0.0
+        self._submitted_s = 0.0
 
     def looked(self, ms: float) -> None:
-        """Note how long a frame was looked at."""
+        """Note how long a frame was looked at that has just been submitted."""
         self._look_ms += SHARE * (ms - self._look_ms)
+        self._submitted_s = time.perf_counter()
 
     def painted(self, ms: float) -> None:
         """Note how long a frame was painted."""
         self._paint_ms += SHARE * (ms - self._paint_ms)
 
     def rest(self, painter: Painter) -> None:
-        """Wait, just after work was submitted, until it is time to look at the next frame, or the painter is done."""
-        early_ms = self._paint_ms - self._look_ms
-        if early_ms > MARGIN_MS:
-            painter.wait((early_ms - MARGIN_MS) / 1e3)
+        """Wait until it is time to look at the next frame, or the painter is done with the one submitted."""
+        due_s = self._submitted_s + (self._paint_ms - self._look_ms - MARGIN_MS) / 1e3
+        early_s = due_s - time.perf_counter()
+        if early_s > 0.0:
+            painter.wait(early_s)

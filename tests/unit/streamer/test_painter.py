@@ -54,9 +54,10 @@ def test_the_next_frame_is_taken_shortly_before_the_painter_can_have_it(
 ) -> None:
     pace, painter, may_go = Pace(), Painter("painter"), threading.Event()
     for _ in range(200):
-        pace.looked(look_ms)
         pace.painted(paint_ms)
     painter.submit(lambda: (may_go.wait(5), None)[1])
+    for _ in range(200):
+        pace.looked(look_ms)
     began = time.monotonic()
     pace.rest(painter)
     elapsed_ms = 1e3 * (time.monotonic() - began)
