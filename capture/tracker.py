@@ -24,6 +24,9 @@ __all__ = ["Track", "Tracker"]
 
 SETTLED_S = 10 * EASE_S
 """Time after which an estimate counts as taken over."""
+HEARD_S = 0.025
+"""Least time from one frame that is learned from to the next: a person does not change, and 60 frames a second say no
+more of them than 30."""
 GOOD_ERROR_M, BAD_ERROR_M = 0.002, 0.008
 """Fitting errors of full and of no confidence."""
 
@@ -65,6 +68,7 @@ class Tracker(FaceTracker):
         self._bridge.reset()
         self._points_px: NDArray[np.float32] | None = None
         self._unheard: tuple[Landmarks, Camera, Fit, float, float] | None = None
+        self._since_heard_s = 0.0
 
     @override
     def process(self, image: NDArray[np.uint8], time_s: float, camera: Camera | None = None) -> Track:
@@ -86,7 +90,10 @@ class Tracker(FaceTracker):
             self._fitter.reset()
             self._smoother.reset()
         fit = self._fitter.fit(found.points_px, camera, found.depth_px)
-        self._unheard = (found, camera, fit, time_s, 0.0 if first else elapsed_s)
+        self._since_heard_s += 0.0 if first else elapsed_s
+        if first or self._since_heard_s >= HEARD_S:
+            self._unheard = (found, camera, fit, time_s, self._since_heard_s)
+            self._since_heard_s = 0.0
         if first:
             self.learn()
         params = self._bridge.show(self._smoother(self._params(fit), time_s), time_s, elapsed_s)

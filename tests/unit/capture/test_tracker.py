@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,6 +97,24 @@ def test_learning_between_frames_changes_no_frame(model: FaceModel, project: Poi
             np.testing.assert_array_equal(one.params.expression, other.params.expression)
             np.testing.assert_array_equal(one.params.translation, other.params.translation)
     assert np.abs(one.params.identity).max() > 0.001
+
+
+@pytest.mark.parametrize(("fps", "heard"), [(30.0, 60), (60.0, 30)])
+def test_quick_frames_are_not_all_learned_from_and_no_time_is_lost(
+    tracker: Tracker, project: Points, camera: Camera, monkeypatch: pytest.MonkeyPatch, fps: float, heard: int
+) -> None:
+    elapsed: list[float] = []
+    learn = tracker._person.learn
+
+    def hear(*arguments: Any) -> None:
+        elapsed.append(arguments[-1])
+        learn(*arguments)
+
+    monkeypatch.setattr(tracker._person, "learn", hear)
+    play(tracker, camera, [project(head())] * 60, fps=fps)
+    tracker.learn()
+    assert len(elapsed) == pytest.approx(heard, abs=1)
+    assert sum(elapsed) == pytest.approx(59 / fps, abs=1.1 / fps)
 
 
 def test_calibrating_takes_the_face_shown_for_rest(tracker: Tracker, project: Points, camera: Camera) -> None:
