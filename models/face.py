@@ -139,16 +139,18 @@ class FaceModel:
         return np.clip(color, 0.0, 1.0).astype(np.float32)
 
 
-@numba.njit(cache=True, fastmath={"contract", "nsz"}, error_model="numpy")
+@numba.njit(cache=True, fastmath={"contract", "nsz"}, error_model="numpy", boundscheck=False)
 def _blend(rest: Array, basis: Array, weights: Array) -> Array:  # pragma: no cover - compiled
     """Sum `rest + weights @ basis`, skipping weights near zero; on one core, unlike a call of BLAS."""
     moved = rest.copy()
+    flat = moved.reshape(-1)  # one long axis: the compiler makes vectors of it
+    offsets = basis.reshape(basis.shape[0], -1)
     for k in range(basis.shape[0]):
         weight = weights[k]
         if abs(weight) > 1e-5:
-            for v in range(basis.shape[1]):
-                for axis in range(3):
-                    moved[v, axis] += weight * basis[k, v, axis]
+            offset = offsets[k]
+            for v in range(flat.shape[0]):
+                flat[v] += weight * offset[v]
     return moved
 
 
