@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,6 +25,18 @@ GROUPS = {"diffuse": slice(0, 3), "correspondence": slice(3, 6), "gaze": slice(6
 MIN_RIGIDITY = 0.5
 """Triangles that follow the skull less than this (the lower neck) are not drawn."""
 GLANCE_RAD = np.deg2rad(60.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A head posed, shaded and projected: what is left is to fill pixels."""
+
+    pixels: Array
+    """`[V, 2]` (u, v)."""
+    depth_m: Array
+    """`[V]`, positive in front of the camera."""
+    attributes: Array
+    """`[V, 9]` channels at the vertices."""
 
 
 class ConditioningRenderer:
@@ -54,20 +68,29 @@ class ConditioningRenderer:
 
     def render(self, params: FaceParams, output: Array | None = None) -> Array:
         """Render one frame to `[9, H, W]` float32 in 0 to 1, zero where there is no head; reuses `output` if given."""
-        if output is None:
-            output = np.zeros((CHANNELS, self._camera.height, self._camera.width), np.float32)
-        else:
-            output.fill(0.0)
+        return self.draw(self.pose(params), output)
+
+    def pose(self, params: FaceParams) -> Scene:
+        """Do the part of `render` that goes by vertices."""
         self._prepare(params)
         head = self._model.vertices(params, self._neutral)
         teeth = self._teeth.vertices(self._teeth_neutral, params.expression)
         vertices = np.concatenate([head, teeth, self._card]) @ rotation_matrix(params.rotation).T + params.translation
         normals = vertex_normals(vertices, self._triangles)
-        self._attributes[:, GROUPS["diffuse"]] = linear_to_srgb(shade(self._albedo, normals, params.illumination))
+        attributes = self._attributes.copy()
+        attributes[:, GROUPS["diffuse"]] = linear_to_srgb(shade(self._albedo, normals, params.illumination))
         depth = -vertices[:, 2]
         depth[len(vertices) - len(self._card) :] += BEHIND_M
-        self._rasterizer.draw(self._camera.project(vertices), depth)
-        self._rasterizer.interpolate(self._attributes, output)
+        return Scene(self._camera.project(vertices), depth, attributes)
+
+    def draw(self, scene: Scene, output: Array | None = None) -> Array:
+        """Do the part of `render` that goes by pixels."""
+        if output is None:
+            output = np.zeros((CHANNELS, self._camera.height, self._camera.width), np.float32)
+        else:
+            output.fill(0.0)
+        self._rasterizer.draw(scene.pixels, scene.depth_m)
+        self._rasterizer.interpolate(scene.attributes, output)
         return output
 
     @property

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 from models.face import FaceModel
 from models.params import FaceParams
 from reenact.actor import Actor
-from reenact.conditioning import CHANNELS, ConditioningRenderer
+from reenact.conditioning import CHANNELS, ConditioningRenderer, Scene
 from reenact.engines.engine import EngineError
 from reenact.engines.select import make_engine, make_fallback
 from reenact.moving_frames import moving_frames
@@ -20,12 +22,23 @@ from reenact.window import DEFAULT_MAX_GAP_MS, WindowClock, WindowSettings
 logger = logging.getLogger(__name__)
 
 Image = NDArray[np.uint8]
-Conditioning = NDArray[np.float32]
 
 CONSENT_S = 1.0
 """How often consent is looked at while pictures are made."""
 FORGIVEN_S = 60.0
 """After this long an engine that failed may be tried again: often it is a moment that fails, not an engine."""
+
+
+@dataclass(slots=True)
+class Moment:
+    """The target at one moment, on its way to a picture."""
+
+    scene: Scene
+    pose_ms: float
+    draw_ms: float = 0.0
+    """Time that both took."""
+    conditioning: NDArray[np.float32] | None = None
+    """`[9, S, S]` once it is drawn."""
 
 
 class Portrait:
@@ -48,7 +61,8 @@ class Portrait:
         generator = actor.load_generator()
         halo = generator.halo
         self._renderer = ConditioningRenderer(model, actor.target.camera.scaled(size, size), halo)
-        # Two: one is painted from while the next is rendered.
+        # Two: one is painted from while the next is drawn. There is one renderer for both.
+        self._drawing = threading.Lock()
         self._conditioning = [np.zeros((CHANNELS, size, size), np.float32) for _ in range(2)]
         self._frames = moving_frames(actor.target, size, model, halo)
         selection = make_engine(generator, engine, precision, threads, frames=self._frames)
@@ -68,35 +82,48 @@ class Portrait:
         return self._engine.name
 
     def show(self, params: FaceParams, time_s: float) -> Image:
-        """Render and paint one moment: see `paint`."""
-        return self.paint(self.render(params), time_s)
+        """Pose, draw and paint one moment: see `paint`."""
+        return self.paint(self.pose(params), time_s)
 
-    def render(self, params: FaceParams) -> Conditioning:
-        """Render what the network reads of one moment, `[9, S, S]`: valid until the call after the next."""
+    def pose(self, params: FaceParams) -> Moment:
+        """Begin with a moment. Only one further may be begun before it is painted."""
         began = time.perf_counter()
-        self._conditioning.reverse()
-        conditioning = self._renderer.render(params, self._conditioning[0])
-        self.stages_ms["render"] = 1000.0 * (time.perf_counter() - began)
-        return conditioning
+        scene = self._renderer.pose(params)
+        return Moment(scene, pose_ms=1000.0 * (time.perf_counter() - began))
 
-    def paint(self, conditioning: Conditioning, time_s: float) -> Image:
+    def draw(self, moment: Moment) -> None:
+        """Draw what the network reads of `moment`, unless it has been."""
+        if moment.conditioning is not None:
+            return
+        with self._drawing:
+            began = time.perf_counter()
+            self._conditioning.reverse()
+            moment.conditioning = self._renderer.draw(moment.scene, self._conditioning[0])
+            moment.draw_ms = 1000.0 * (time.perf_counter() - began)
+
+    def paint(self, moment: Moment, time_s: float) -> Image:
         """Generate the picture `[S, S, 3]` uint8 RGB of one moment; the picture is the caller's own.
 
         Moments must come in order; a gap, or time running backwards, starts the window anew. The next moment may be
-        rendered meanwhile, in another thread. Raises `EngineError` where the engine fails at it, and `ConsentError`
-        once the person may be shown no longer.
+        posed and drawn meanwhile, in another thread. Raises `EngineError` where the engine fails at it, and
+        `ConsentError` once the person may be shown no longer.
         """
+        self.draw(moment)
+        assert moment.conditioning is not None
         began = time.perf_counter()
         if began >= self._consent_due_s:
             self.actor.check_consent()
             self._consent_due_s = began + CONSENT_S
         step = self._clock.advance(time_s)
         try:
-            image = self._engine.generate(conditioning, step).copy()
+            image = self._engine.generate(moment.conditioning, step).copy()
         except Exception as error:  # The edge of an engine: each fails in words of its own.
             self._clock.reset()
             raise EngineError(f"{self._engine.name} {self._engine.precision} failed: {error}") from error
-        self.stages_ms["generate"] = 1000.0 * (time.perf_counter() - began)
+        self.stages_ms = {
+            "render": moment.pose_ms + moment.draw_ms,
+            "generate": 1000.0 * (time.perf_counter() - began),
+        }
         return image
 
     def apply(self, window: WindowSettings) -> None:

@@ -31,13 +31,15 @@ from reenact.engines.select import ENGINES, PRECISIONS
 from reenact.face_change import FaceChange
 from reenact.label import DisclosureSettings
 from reenact.mark.message import Message
-from reenact.portrait import Portrait
+from reenact.portrait import Moment, Portrait
 from reenact.stamp import Stamp
 from reenact.transfer import Transfer, TransferSettings
 from reenact.window import WindowSettings
 
 logger = logging.getLogger(__name__)
 
+NEWEST = 0.1
+"""Say of the newest frame in how long frames take."""
 Image = NDArray[np.uint8]
 
 
@@ -93,15 +95,15 @@ class Looked:
     """What was seen of the source in one frame, and what the target's network reads of it."""
 
     time_s: float
-    conditioning: NDArray[np.float32]
-    """`[9, S, S]`; valid until the `look` after the next."""
+    moment: Moment
+    """The target as it will be shown; to be shown before the `look` after the next."""
     state: str
     confidence: float
     num_faces: int
     is_calibrating: bool
     """These as in `Reenacted`."""
     stages_ms: dict[str, float]
-    """Time that each stage took: track, transfer, render."""
+    """Time that each stage took: track, transfer."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,6 +122,25 @@ class Reenacted:
     """Whether the source's face at rest is being measured."""
     stages_ms: dict[str, float]
     """Time that each stage took: track, transfer, render, generate, mark."""
+
+
+class Balance:
+    """Which of two threads draws: the one that looks, or the one that shows, whichever makes the longer one shorter."""
+
+    def __init__(self) -> None:
+        self._look_ms = self._draw_ms = self._show_ms = 0.0
+
+    @property
+    def leaves_drawing(self) -> bool:
+        """Whether `show` draws."""
+        drawn_early = max(self._look_ms + self._draw_ms, self._show_ms)
+        return max(self._look_ms, self._show_ms + self._draw_ms) < drawn_early
+
+    def note(self, look_ms: float, draw_ms: float, show_ms: float) -> None:
+        """Note how long the parts of a frame took, drawing apart from the others."""
+        self._look_ms += NEWEST * (look_ms - self._look_ms)
+        self._draw_ms += NEWEST * (draw_ms - self._draw_ms)
+        self._show_ms += NEWEST * (show_ms - self._show_ms)
 
 
 class Reenactor:
@@ -147,6 +168,7 @@ class Reenactor:
         self._settings = dataclasses.replace(settings or ReenactSettings(), engine=self._engine)
         self._transfer = Transfer(actor.target, self._settings.transfer)
         self._stamp = Stamp(secrets.token_hex(16), actor, self._settings.disclosure)
+        self._balance = Balance()
         self._tracker: FaceTracker | None = None
         self._choice: TrackerChoice | None = None
         self._seen_px = (1, 1)
@@ -232,11 +254,13 @@ class Reenactor:
         moved, neutral = (self._numbers.apply(rest), rest) if track is None else (track.params, track.neutral)
         params = self._edit.apply(self._transfer(moved, neutral, camera))
         transferred = time.perf_counter()
-        conditioning = self._portrait.render(params)
+        moment = self._portrait.pose(params)
+        if not self._balance.leaves_drawing:
+            self._portrait.draw(moment)
 
         return Looked(
             time_s=time_s,
-            conditioning=conditioning,
+            moment=moment,
             state=track.state if track is not None else "numbers",
             confidence=track.confidence if track is not None else 1.0,
             num_faces=track.num_faces if track is not None else 0,
@@ -244,16 +268,17 @@ class Reenactor:
             stages_ms={
                 "track": 1000.0 * (tracked - began),
                 "transfer": 1000.0 * (transferred - tracked),
-                "render": self._portrait.stages_ms["render"],
             },
         )
 
     def show(self, looked: Looked) -> Reenacted:
         """Do the rest, in the order of the frames. Raises as `process` does, and `ConsentError`."""
         assert self._portrait is not None
-        picture = self._portrait.paint(looked.conditioning, looked.time_s)
+        picture = self._portrait.paint(looked.moment, looked.time_s)
         self._stamp.apply(picture, looked.time_s)
-        made_ms = {"generate": self._portrait.stages_ms["generate"], **self._stamp.stages_ms}
+        made_ms = {**self._portrait.stages_ms, **self._stamp.stages_ms}
+        look_ms = sum(looked.stages_ms.values()) + looked.moment.pose_ms
+        self._balance.note(look_ms, looked.moment.draw_ms, sum(made_ms.values()) - made_ms["render"])
         return Reenacted(
             image=picture,
             state=looked.state,

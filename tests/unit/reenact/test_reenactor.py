@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +15,7 @@ from reenact import reenactor as reenactor_module
 from reenact.actor import Actor, ActorError
 from reenact.face_change import FaceChange
 from reenact.portrait import Portrait
-from reenact.reenactor import Reenactor, ReenactSettings
+from reenact.reenactor import Balance, Reenactor, ReenactSettings
 from reenact.transfer import TransferSettings
 from tests.unit.reenact.make import FakeTracker, make_actor, make_fake_tracker
 
@@ -100,6 +101,37 @@ def test_pictures_are_the_callers_own(reenactor: Reenactor) -> None:
     before = first.copy()
     reenactor.process(frame(0.6), 0.033)
     np.testing.assert_array_equal(first, before)
+
+
+def test_two_threads_make_the_pictures_that_one_makes(reenactor: Reenactor) -> None:
+    """Whoever draws, and while the next frame is looked at."""
+    yaws = [0.1 * index for index in range(8)]
+    alone = [reenactor.process(frame(yaw), index / 30).image for index, yaw in enumerate(yaws)]
+    for leaves_drawing in (False, True):
+        reenactor.reset()
+        reenactor._balance.note(1e6 * leaves_drawing, 1.0, 1e6 * (not leaves_drawing))
+        shown: list[NDArray[np.uint8]] = []
+        with ThreadPoolExecutor(1) as painter:
+            looked = reenactor.look(frame(yaws[0]), 0.0)
+            for index in range(len(yaws)):
+                assert (looked.moment.conditioning is None) == leaves_drawing
+                painting = painter.submit(reenactor.show, looked)
+                if index + 1 < len(yaws):
+                    looked = reenactor.look(frame(yaws[index + 1]), (index + 1) / 30)
+                shown.append(painting.result().image)
+        np.testing.assert_array_equal(shown, alone)
+
+
+@pytest.mark.parametrize(
+    ("look_ms", "draw_ms", "show_ms", "leaves_drawing"),
+    [(14.0, 3.0, 9.0, True), (9.0, 3.0, 14.0, False), (10.0, 9.0, 25.0, False), (10.0, 4.0, 10.0, False)],
+)
+def test_the_thread_with_less_to_do_draws(look_ms: float, draw_ms: float, show_ms: float, leaves_drawing: bool) -> None:
+    balance = Balance()
+    assert not balance.leaves_drawing
+    for _ in range(50):
+        balance.note(look_ms, draw_ms, show_ms)
+    assert balance.leaves_drawing == leaves_drawing
 
 
 def test_a_gap_in_time_starts_the_window_anew(actor: Actor) -> None:
