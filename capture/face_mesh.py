@@ -17,7 +17,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from models.network_cache import network_folder, stored
+from models.network_cache import live_properties, network_folder, stored
 
 Image = NDArray[np.uint8]
 Array = NDArray[np.float32]
@@ -126,12 +126,7 @@ class FaceMesh:
         digest = hashlib.sha256(path.read_bytes() + f"{openvino.__version__} {VERSION}".encode()).hexdigest()
         network = stored(network_folder() / f"mesh_{digest[:24]}.xml", lambda: _convert(path))
         # Landmarks are read off to a hundredth of a pixel: bfloat16 would round them to one.
-        properties = {
-            "INFERENCE_PRECISION_HINT": "f32",
-            "PERFORMANCE_HINT": "LATENCY",
-            "ENABLE_CPU_PINNING": False,
-            "INFERENCE_NUM_THREADS": threads,
-        }
+        properties = live_properties("f32", threads=threads)
         self._request = openvino.Core().compile_model(network, "CPU", properties).create_infer_request()
         self._crop = np.zeros((1, CROP_PX, CROP_PX, 3), np.float32)
         self._request.set_input_tensor(openvino.Tensor(self._crop, shared_memory=True))

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from capture.quantization import load_ranges, weights_hash
 from models import quantization
 from models import regressor as regressor_module
-from models.network_cache import network_folder, stored
+from models.network_cache import live_properties, network_folder, stored
 from models.quantization import Ranges, quantized
 from models.regressor import FaceRegressor
 
@@ -139,13 +139,9 @@ class OpenVinoRegressor:
         size = regressor.config.size
         self._crop = np.zeros((1, size, size, 3), np.uint8)
         self._values = np.zeros((1, regressor.config.outputs), np.float32)
-        properties: dict[str, Any] = {
-            # What int8 leaves over, sums and the like, is computed in this.
-            "INFERENCE_PRECISION_HINT": "bf16" if precision != "fp32" and has_bf16 else "f32",
-            "PERFORMANCE_HINT": "LATENCY",
-            "ENABLE_CPU_PINNING": False,
-            "INFERENCE_NUM_THREADS": threads,
-        }
+        # What int8 leaves over, sums and the like, is computed in the hint.
+        hint = "bf16" if precision != "fp32" and has_bf16 else "f32"
+        properties = live_properties(hint, threads=threads)
         try:
             network = _kept(regressor, load_ranges(regressor) if precision == "int8" else None)
         except ValueError as error:

@@ -1,4 +1,4 @@
-"""OpenVINO's forms of networks, kept on disk: tracing and measuring takes seconds, reading none."""
+"""OpenVINO's forms of networks, kept on disk: tracing and measuring takes seconds, reading none. How they run live."""
 
 from __future__ import annotations
 
@@ -42,3 +42,17 @@ def stored(path: Path, make: Callable[[], Any]) -> Any:  # noqa: ANN401 - untype
         os.replace(made.with_suffix(".bin"), path.with_suffix(".bin"))
         os.replace(made, path)
     return core.read_model(path)
+
+
+def live_properties(hint: str, *, threads: int = 0) -> dict[str, Any]:
+    """Say how OpenVINO runs a network for one frame at a time, computing in `hint`, f32 or bf16.
+
+    `threads` of 0 lets it choose how many.
+    """
+    properties: dict[str, Any] = {
+        "INFERENCE_PRECISION_HINT": hint,
+        "PERFORMANCE_HINT": "LATENCY",
+        # Pinned, the threads of all networks of a process lie on the same first cores.
+        "ENABLE_CPU_PINNING": False,
+    }
+    return properties | ({"INFERENCE_NUM_THREADS": threads} if threads else {})

@@ -9,6 +9,7 @@ import numpy as np
 from typing_extensions import override
 
 from models.generator import SpaceTimeGenerator
+from models.network_cache import live_properties
 from reenact.engines.engine import Array, EngineError
 from reenact.engines.streaming import StreamingEngine
 
@@ -39,15 +40,9 @@ class CompiledStep(StreamingEngine):
         side, block = generator.config.resolution // self._block, self._block
         painted = np.zeros((1, side, side, 4 * block * block), np.float32)
         self._painted = painted[0]
-        properties: dict[str, Any] = {
-            "INFERENCE_PRECISION_HINT": hint,
-            "PERFORMANCE_HINT": "LATENCY",
-            "ENABLE_CPU_PINNING": False,
-        }
+        properties = live_properties(hint, threads=threads)
         if cache is not None:
             properties["CACHE_DIR"] = str(cache)
-        if threads > 0:
-            properties["INFERENCE_NUM_THREADS"] = threads
         compiled = core().compile_model(network, "CPU", properties)
         self._num_outputs = len(compiled.outputs)
         self._request = compiled.create_infer_request()
