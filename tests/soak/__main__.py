@@ -198,7 +198,7 @@ def typical(values: list[float], *, by_floor: bool) -> float:
 def judge(soak: Soak, *, share: float, is_short: bool, is_faulty: bool) -> list[dict[str, Any]]:
     """Compare the first third after warm-up with the last, quantity by quantity."""
     # Between two sessions most threads and handles are gone: only what is live can be compared with what is live.
-    settled = [entry for entry in soak.samples[int(share * len(soak.samples)) :] if "age_ms" in entry]
+    settled = [entry for entry in soak.samples[int(share * len(soak.samples)) :] if "latency" in entry]
     rows = []
     for name, bound in BOUNDS.items():
         values = [entry[name] for entry in settled if name in entry]

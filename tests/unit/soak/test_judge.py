@@ -43,3 +43,10 @@ def test_what_was_never_measured_is_a_problem() -> None:
     soak = Soak()
     assert judge(soak, share=0.3, is_short=False, is_faulty=False) == []
     assert len(soak.problems) == len(BOUNDS)
+
+
+def test_between_two_sessions_nothing_is_judged() -> None:
+    away = {"memory": 800.0, "threads": 12.0, "handles": 12.0}
+    soak = Soak(samples=[STEADY, away, away] * 20 + [STEADY] * 40)
+    assert all(row["is_held"] for row in judge(soak, share=0.0, is_short=True, is_faulty=True))
+    assert not soak.problems
