@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from models.camera import Camera, rotation_angles, rotation_matrix
 from models.framing import ANCHOR_M, HEAD_M
+from models.illumination import DIFFERENCE, MIXED, SQUARED
 from models.params import FaceParams
 
 Image = NDArray[np.uint8]
@@ -120,7 +121,7 @@ def turned_light(illumination: NDArray[np.float32], turn: Matrix) -> NDArray[np.
 @numba.njit(cache=True)
 def _turn_light(illumination: NDArray[np.float32], turn: Matrix) -> NDArray[np.float32]:  # pragma: no cover - compiled
     """Turn band 1 as a vector and band 2 as the symmetric matrix of its quadratic form; factors as in `sh_basis`."""
-    mixed, squared, difference = 1.09254843, 0.31539157, 0.54627422
+    mixed, squared, difference = MIXED, SQUARED, DIFFERENCE
     out = np.empty_like(illumination)
     form = np.empty((3, 3))
     for channel in range(illumination.shape[0]):

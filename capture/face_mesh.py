@@ -9,6 +9,8 @@ upright, and what was found there put back.
 from __future__ import annotations
 
 import hashlib
+import inspect
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -72,7 +74,8 @@ PARTS = {
     "output_right_eye": Part(LEFT_EYE, (362, 263)),
 }
 """By the network's output. It names eyes by their side in the image."""
-IRISES = {"output_left_iris": (MESH, RIGHT_EYE), "output_right_iris": (MESH + 5, LEFT_EYE)}
+IRISES = {"output_left_iris": RIGHT_EYE, "output_right_iris": LEFT_EYE}
+"""By the network's output, in the order of their landmarks: the eye around each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,15 +121,16 @@ class Region:
 class FaceMesh:
     """Reads landmarks where a face is, from one thread."""
 
-    def __init__(self, *, threads: int = 1) -> None:
+    def __init__(self) -> None:
         """Load the network. Raises `FileNotFoundError` where MediaPipe does not carry it."""
         import openvino
 
-        path = model_path()
-        digest = hashlib.sha256(path.read_bytes() + f"{openvino.__version__} {VERSION}".encode()).hexdigest()
+        path = packaged_model(MODEL)
+        source = inspect.getsource(sys.modules[__name__])
+        digest = hashlib.sha256(path.read_bytes() + f"{openvino.__version__} {source}".encode()).hexdigest()
         network = stored(network_folder() / f"mesh_{digest[:24]}.xml", lambda: _convert(path))
         # Landmarks are read off to a hundredth of a pixel: bfloat16 would round them to one.
-        properties = live_properties("f32", threads=threads)
+        properties = live_properties("f32", threads=1)
         self._request = openvino.Core().compile_model(network, "CPU", properties).create_infer_request()
         self._crop = np.zeros((1, CROP_PX, CROP_PX, 3), np.float32)
         self._request.set_input_tensor(openvino.Tensor(self._crop, shared_memory=True))
@@ -151,18 +155,14 @@ class FaceMesh:
         del self._request, self._points, self._presence
 
 
-def model_path() -> Path:
-    """Say where the installed MediaPipe keeps the network. Raises `FileNotFoundError` where it has none."""
+def packaged_model(model: Path) -> Path:
+    """Say where the installed MediaPipe keeps a network. Raises `FileNotFoundError` where it has none."""
     import mediapipe
 
-    path = Path(mediapipe.__file__).parent / MODEL
+    path = Path(mediapipe.__file__).parent / model
     if not path.is_file():
-        raise FileNotFoundError(f"MediaPipe {mediapipe.__version__} does not carry {MODEL.name}: install 0.10.21")
+        raise FileNotFoundError(f"MediaPipe {mediapipe.__version__} does not carry {model.name}: install 0.10.21")
     return path
-
-
-VERSION = 1
-"""Of what `_convert` makes."""
 
 
 def _convert(path: Path) -> Any:  # noqa: ANN401 - untyped package
@@ -262,7 +262,7 @@ def _joined(op: Any, outputs: dict[str, Any]) -> Any:  # noqa: ANN401
         index = np.array(part.landmarks, np.int64)[:, None]
         places = op.scatter_nd_update(places, index, refined)
     irises = []
-    for name, (_, eye) in IRISES.items():
+    for name, eye in IRISES.items():
         rim = op.gather(depths, np.array(eye[:RIM], np.int64), np.int64(0))
         depth = op.broadcast(op.reduce_mean(rim, np.array([0, 1]), True), np.array([5, 1]))
         irises.append(op.concat([op.reshape(outputs[name], [5, 2], special_zero=False), depth], 1))

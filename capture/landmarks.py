@@ -105,7 +105,7 @@ class LandmarkDetector:
         elif last is not None and _has_jumped(last, points):
             again = self._look(image, Region.of_landmarks(points[:, :2]))
             points = points if again is None else again
-        if points is not None and self._frame % self._count_every == 0:
+        if points is not None and self._frame and self._frame % self._count_every == 0:
             points = self._prefer_prominent(image, points)
         self._last = points
         if points is None:
@@ -135,8 +135,9 @@ class LandmarkDetector:
         return points if confidence >= self._min_confidence and np.isfinite(points).all() else None
 
     def _find(self, image: Image) -> Array | None:
-        """Search the whole image; of several faces the most prominent one that the mesh sees too."""
+        """Search the whole image and count; of several faces the most prominent one that the mesh sees too."""
         found = sorted(self._detections(image), key=lambda face: -_prominence(face.box_px, *image.shape[1::-1]))
+        self._num_faces = len(found)
         for face in found:
             points = self._look(image, Region.of_box(face.box_px, face.eyes_px))
             if points is not None:  # a box is a coarser place than landmarks are

@@ -267,6 +267,13 @@ class SpaceTimeGenerator(nn.Module):
         """
         raise NotImplementedError
 
+    def paint_live(self, unshuffled: Tensor, surface: Tensor, window: Tensor) -> Tensor:
+        """Do `paint_prepared` for a live engine: one `surface`, in blocks of blocks as large as the magnification.
+
+        Gives `[B, h, w, C]`: arranged alike, channels last.
+        """
+        return self.paint_prepared(unshuffled, [surface], window).permute(0, 2, 3, 1)
+
     def fuse_window(self, window: Tensor) -> Tensor:
         """Lay the stems of a window `[B, L, h, w, S]` side by side as channels, `[B, L * S, h, w]`."""
         batch, length, height, width, channels = window.shape

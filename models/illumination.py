@@ -9,15 +9,19 @@ from numpy.typing import NDArray
 Array = NDArray[np.float32]
 
 
+FLAT, LINEAR, MIXED, SQUARED, DIFFERENCE = 0.28209479, 0.48860251, 1.09254843, 0.31539157, 0.54627422
+"""Factors of the harmonics: band 0; band 1; of band 2 the products, z squared, and x squared less y squared."""
+
+
 def sh_basis(normals: Array) -> Array:
     """Evaluate the nine real spherical harmonics at unit `normals [..., 3]`; gives `[..., 9]`."""
     x, y, z = np.moveaxis(normals, -1, 0)
     return np.stack(
         [
-            np.full_like(x, 0.28209479),
-            0.48860251 * y, 0.48860251 * z, 0.48860251 * x,
-            1.09254843 * x * y, 1.09254843 * y * z, 0.31539157 * (3 * z * z - 1), 1.09254843 * x * z,
-            0.54627422 * (x * x - y * y),
+            np.full_like(x, FLAT),
+            LINEAR * y, LINEAR * z, LINEAR * x,
+            MIXED * x * y, MIXED * y * z, SQUARED * (3 * z * z - 1), MIXED * x * z,
+            DIFFERENCE * (x * x - y * y),
         ],
         -1,
     )  # fmt: skip
@@ -35,12 +39,12 @@ def _shade(albedo: Array, normals: Array, illumination: Array) -> Array:  # prag
     colors = np.empty_like(albedo)
     for v in range(albedo.shape[0]):
         x, y, z = normals[v, 0], normals[v, 1], normals[v, 2]
-        b1, b2, b3 = f32(0.48860251) * y, f32(0.48860251) * z, f32(0.48860251) * x
-        b4, b5, b7 = f32(1.09254843) * x * y, f32(1.09254843) * y * z, f32(1.09254843) * x * z
-        b6, b8 = f32(0.31539157) * (f32(3.0) * z * z - f32(1.0)), f32(0.54627422) * (x * x - y * y)
+        b1, b2, b3 = f32(LINEAR) * y, f32(LINEAR) * z, f32(LINEAR) * x
+        b4, b5, b7 = f32(MIXED) * x * y, f32(MIXED) * y * z, f32(MIXED) * x * z
+        b6, b8 = f32(SQUARED) * (f32(3.0) * z * z - f32(1.0)), f32(DIFFERENCE) * (x * x - y * y)
         for channel in range(3):
             k = illumination[channel]
-            light = k[0] * f32(0.28209479) + k[1] * b1 + k[2] * b2 + k[3] * b3 + k[4] * b4
+            light = k[0] * f32(FLAT) + k[1] * b1 + k[2] * b2 + k[3] * b3 + k[4] * b4
             light += k[5] * b5 + k[6] * b6 + k[7] * b7 + k[8] * b8
             colors[v, channel] = albedo[v, channel] * max(light, f32(0.0))
     return colors

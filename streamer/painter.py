@@ -84,7 +84,7 @@ class Painter:
             del work, error, tell  # A frame is not kept until the next one comes.
 
 
-class Pace:
+class Handover:
     """When to take the next frame, where painting takes longer than looking: not before it is nearly wanted.
 
     A frame that is taken early grows old in front of the painter, and a newer one would have come meanwhile.

@@ -23,7 +23,7 @@ from streamer import control
 from streamer.clock import Clock, elapsed_ms
 from streamer.errors import ServiceError
 from streamer.packets import FaceState, Journey, SourceFrame, TargetFrame
-from streamer.painter import Pace, Painter
+from streamer.painter import Handover, Painter
 from streamer.pipeline import EngineInfo, Orders, Pipeline
 from streamer.pixels import RgbConverter, to_picture
 from streamer.slots import BoundedFifo
@@ -77,7 +77,7 @@ class InferenceWorker:
         self._actor = ""
         self._pipeline: Pipeline | None = None
         self._painter = Painter(f"{name}-painter")
-        self._pace = Pace()
+        self._handover = Handover()
         self._mark = ""
         self._mesh_s = 0.0
         self._is_abandoned = False
@@ -255,7 +255,7 @@ class InferenceWorker:
             except Exception as failure:
                 reenactor = self._answer(failure, failures, pipeline, reenactor)
             else:
-                self._pace.rest(self._painter)
+                self._handover.rest(self._painter)
         self._painter.wait()
         self._painter.take_error()
         return reenactor
@@ -404,7 +404,7 @@ class InferenceWorker:
             pipeline.source.wake,
         )
         self._show_mesh(frame, pipeline, reenactor)
-        self._pace.looked(elapsed_ms(start_ns, looked_ns))
+        self._handover.looked(elapsed_ms(start_ns, looked_ns))
 
     def _paint(
         self,
@@ -447,7 +447,7 @@ class InferenceWorker:
                 picture=picture,
             )
         )
-        self._pace.painted(elapsed_ms(began_ns, made_ns))
+        self._handover.painted(elapsed_ms(began_ns, made_ns))
         meter.count("generated")
         meter.time("decode", frame.decode_ms + convert_ms)
         meter.time("queue", elapsed_ms(frame.decoded_ns, start_ns) + waited_ms)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from capture.face_mesh import packaged_model
 from models.mesh_trunk import MeshTrunk
 
 MODEL = Path("modules/face_landmark/face_landmark.tflite")
@@ -22,12 +23,7 @@ SIZE, WIDTHS, NARROW = 192, (16, 32, 64, 128), 32
 
 def mesh_model_path() -> Path:
     """Say where the installed MediaPipe keeps the network. Raises `FileNotFoundError` where it has none."""
-    import mediapipe
-
-    path = Path(mediapipe.__file__).parent / MODEL
-    if not path.is_file():
-        raise FileNotFoundError(f"MediaPipe {mediapipe.__version__} does not carry {MODEL.name}: install 0.10.21")
-    return path
+    return packaged_model(MODEL)
 
 
 @torch.no_grad()

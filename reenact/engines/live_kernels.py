@@ -28,8 +28,13 @@ _f32 = np.float32
 _MIN_CODE = _f32(1e-3)
 """Sum of the three codes up to which a pixel shows no head."""
 _MIDDLE = _f32(HEAD_MIDDLE)
-_CHANNELS = CONDITIONING_CHANNELS
-_EXTRA = SURFACE_EXTRA
+
+
+@numba.njit(inline="always")
+def _within(row: int, column: int, block: int, magnification: int) -> int:  # pragma: no cover - compiled
+    """Give the number of a pixel in its block: blocks of `magnification` after each other, each row by row."""
+    outer = row // magnification * block + column // magnification
+    return outer * magnification * magnification + row % magnification * magnification + column % magnification
 
 
 @functools.cache
@@ -59,7 +64,7 @@ def layer_out(magnification: int) -> Kernel:
                     place[:] = _f32(0.0)
                     continue
                 mean = reduced[y // 2, x // 2]
-                for channel in range(_CHANNELS):
+                for channel in range(CONDITIONING_CHANNELS):
                     weight = keep[channel] * share
                     total = _f32(0.0)
                     for part in range(4):
@@ -86,8 +91,8 @@ def looker_up(channels: int, block: int, magnification: int, *, is_half: bool = 
     as `SpaceTimeGenerator.sample_texture`: bilinear, edges repeated. Texture and surface are float32 or, `is_half`,
     bfloat16 as uint16.
     """
-    stride = channels + _EXTRA
-    side, inner = block * magnification, magnification * magnification
+    stride = channels + SURFACE_EXTRA
+    side = block * magnification
     size = HALF if is_half else SINGLE
 
     @_compiled()
@@ -104,8 +109,7 @@ def looker_up(channels: int, block: int, magnification: int, *, is_half: bool = 
                 for block_column in range(width):
                     for column in range(side):
                         x = block_column * side + column
-                        part = (row // magnification * block + column // magnification) * inner
-                        first = (part + row % magnification * magnification + column % magnification) * stride
+                        first = _within(row, column, block, magnification) * stride
                         a, b, c = conditioning[3, y, x], conditioning[4, y, x], conditioning[5, y, x]
                         if a + b + c <= _MIN_CODE:
                             place = surface[block_row, block_column, first : first + stride]
@@ -146,7 +150,7 @@ def blender(block: int, magnification: int) -> Kernel:
 
     It lays paint and mask over the plate, both in 0 to 1. Blocks are as those of `looker_up`.
     """
-    side, inner = block * magnification, magnification * magnification
+    side = block * magnification
 
     @_compiled()
     def blend(painted: Array, plate: Array, image: Image) -> None:  # pragma: no cover - compiled
@@ -157,8 +161,7 @@ def blender(block: int, magnification: int) -> Kernel:
                 for block_column in range(width):
                     for column in range(side):
                         x = block_column * side + column
-                        part = (row // magnification * block + column // magnification) * inner
-                        first = (part + row % magnification * magnification + column % magnification) * 4
+                        first = 4 * _within(row, column, block, magnification)
                         paint = painted[block_row, block_column, first : first + 4]
                         mask = paint[3]
                         for k in range(3):

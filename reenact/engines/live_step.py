@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.generator import CONDITIONING_CHANNELS, SURFACE_EXTRA, SpaceTimeGenerator
-from models.lean_generator import LeanGenerator
 from reenact.engines import live_kernels
 
 Array = NDArray[np.float32]
@@ -40,10 +39,7 @@ class LiveStep(nn.Module):
         past = inputs[-1] if self.generator.config.window > 1 else None
         stem = self.generator.stem_reduced(reduced)
         window = stem[:, None] if past is None else torch.cat([past, stem[:, None]], 1)
-        if isinstance(self.generator, LeanGenerator) and self.generator.config.magnification > 1:
-            return self.generator.paint_nested(unshuffled, surface, window), stem
-        painted = self.generator.paint_prepared(unshuffled, [surface], window)
-        return painted.permute(0, 2, 3, 1), stem
+        return self.generator.paint_live(unshuffled, surface, window), stem
 
 
 class LiveInputs:

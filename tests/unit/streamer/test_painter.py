@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from streamer.painter import MARGIN_MS, Pace, Painter
+from streamer.painter import MARGIN_MS, Handover, Painter
 
 
 def test_work_is_done_one_piece_at_a_time_in_a_thread_of_its_own() -> None:
@@ -52,19 +52,19 @@ def test_a_failure_is_told_once_it_can_be_taken_and_work_goes_on() -> None:
 def test_the_next_frame_is_taken_shortly_before_the_painter_can_have_it(
     look_ms: float, paint_ms: float, rest_ms: float
 ) -> None:
-    pace, painter, may_go = Pace(), Painter("painter"), threading.Event()
+    handover, painter, may_go = Handover(), Painter("painter"), threading.Event()
     for _ in range(200):
-        pace.painted(paint_ms)
+        handover.painted(paint_ms)
     painter.submit(lambda: (may_go.wait(5), None)[1])
     for _ in range(200):
-        pace.looked(look_ms)
+        handover.looked(look_ms)
     began = time.monotonic()
-    pace.rest(painter)
+    handover.rest(painter)
     elapsed_ms = 1e3 * (time.monotonic() - began)
     assert rest_ms - MARGIN_MS - 5 < elapsed_ms < rest_ms + 100
     may_go.set()
     painter.wait(5)
     began = time.monotonic()
-    pace.rest(painter)  # nothing is painted: nothing to wait for
+    handover.rest(painter)  # nothing is painted: nothing to wait for
     assert time.monotonic() - began < 0.1
     painter.close()
