@@ -31,7 +31,9 @@ OPEN_SHARE = (0.5, 0.9)
 """Unasked, frames with the eyes as open as between these quantiles show lids and brows at rest."""
 MIN_OPENNESS = 0.17
 """Lid gap over eye width below which eyes are not open: they say nothing of rest."""
-MAX_GAZE_RAD = np.deg2rad(10.0)
+MAX_GAZE_RAD = np.deg2rad([3.0, 10.0])
+"""Unasked, eyes at rest look so far aside and up or down at most: a screen lies below its camera, and irises are found
+to a degree or two, but who happens to glance aside in the first seconds is not at rest."""
 MAX_ROTATION_RAD = np.deg2rad([10.0, 12.0, 6.0])
 """Someone at a camera faces it: unasked, a face that starts further turned (yaw, pitch, roll) is not at rest."""
 CLOSED_GAP_M = 0.002

@@ -24,6 +24,9 @@ SIZE = EXPRESSION.stop
 
 GAZE_SD_RAD = np.deg2rad([60.0, 45.0, 2.0, 1.0])
 """Prior of the common yaw and pitch, and of the differences: eyes move together."""
+GAZE_LIMIT_RAD = np.deg2rad([50.0, 50.0, 15.0, 10.0])
+"""How far eyes turn, each way, in the same order. Beyond a quarter turn an iris on the eyeball's back would fit as well
+as one in front, and stay."""
 
 HUBER_M = 0.006
 """Landmarks further off than this, behind a hand for instance, pull no harder."""
@@ -59,10 +62,10 @@ class Fitter:
         self.last: Fit | None = None
         self.prior_precision = np.concatenate([np.full(POSE.stop, 1e-6), 1.0 / GAZE_SD_RAD**2, 1.0 / DEVIATIONS**2])
         """`[SIZE]` of each unknown around zero; next to nothing on pose, so that systems stay regular."""
-        unbounded = np.full(GAZE.stop, 1e3)
-        self.low = np.concatenate([-unbounded, np.zeros(len(FREE))])
+        reach = np.concatenate([np.full(POSE.stop, 1e3), GAZE_LIMIT_RAD])
+        self.low = np.concatenate([-reach, np.zeros(len(FREE))])
         """`[SIZE]` least value of each unknown."""
-        self.high = np.concatenate([unbounded, np.ones(len(FREE))])
+        self.high = np.concatenate([reach, np.ones(len(FREE))])
         """`[SIZE]` greatest value of each unknown."""
         self._depth = DepthRotation()
         self._shapes = _sparse(self.landmarks.expression_basis)

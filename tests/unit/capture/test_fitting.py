@@ -140,6 +140,23 @@ def test_eyes_keep_their_gaze_behind_shut_lids(fitter: Fitter, project: Points, 
     assert fit.gaze[:, 0].mean() > 0.2
 
 
+def test_irises_seen_in_the_wrong_place_do_not_turn_the_eyes_round(
+    fitter: Fitter, project: Points, camera: Camera
+) -> None:
+    """A hand over the eyes has the detector invent irises; an eye fitted to them by its back would stay so."""
+    ahead = project(head()).points_px
+    for aside_px in range(20, 44, 4):
+        for frames in (4, 6, 9, 12):
+            fitter.reset()
+            for share in np.linspace(0.0, 1.0, frames):
+                hidden = ahead.copy()
+                hidden[468:478, 0] += share * aside_px
+                fitter.fit(hidden, camera)
+            for _ in range(5):
+                fit = fitter.fit(ahead, camera)
+            assert np.rad2deg(np.abs(fit.gaze)).max() < 2.0, (aside_px, frames)
+
+
 def test_depth_steadies_the_rotation_without_biasing_it(fitter: Fitter, project: Points, camera: Camera) -> None:
     turned = rotation_matrix(np.array([0.0, 0.15, 0.0], np.float32))
     for yaw in np.linspace(-0.3, 0.3, 40):
