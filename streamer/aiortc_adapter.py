@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import aioice.ice
+import aioice.stun
 import aiortc
 from aiortc import RTCDtlsTransport, RTCRtpReceiver, RTCRtpSender, RTCRtpTransceiver
 from aiortc.codecs.base import Encoder
@@ -16,6 +17,7 @@ from aiortc.rtp import (
     HeaderExtensions,
     HeaderExtensionsMap,
     RtcpRrPacket,
+    RtcpRtpfbPacket,
     RtcpSrPacket,
     RtpPacket,
     pack_header_extensions,
@@ -23,6 +25,7 @@ from aiortc.rtp import (
 )
 
 from streamer.codecs import CODEC_NAMES
+from streamer.downlink import Seen
 
 PINNED_VERSION = "1.16.0"
 
@@ -83,7 +86,14 @@ def check_internals() -> list[str]:
         if fragment not in sender:
             problems.append(f"RTCRtpSender has no line {fragment!r}")
     ice = inspect.getsource(aioice.ice.Connection)
-    for fragment in ("self._queue.put_nowait((data, component))", "self._check_list", "self._protocols"):
+    for fragment in (
+        "self._queue.put_nowait((data, component))",
+        "self._check_list",
+        "self._protocols",
+        "for pair in self._nominated.values():",
+        "request = self.build_request(pair, nominate=False)",
+        "await pair.protocol.request(",
+    ):
         if fragment not in ice:
             problems.append(f"aioice's Connection has no {fragment!r}")
     if "await recipient._handle_rtcp_packet(packet)" not in inspect.getsource(RTCDtlsTransport):
@@ -142,8 +152,13 @@ def make_repeater(receiver: RTCRtpReceiver) -> Callable[[int, list[int]], None]:
     return ask
 
 
-def install_loss_reports(sender: RTCRtpSender, on_loss: Callable[[float], None]) -> None:
-    """Call `on_loss` with the share of packets, 0..1, that each receiver's report misses since the one before."""
+def install_receiver_reports(
+    sender: RTCRtpSender, on_report: Callable[[Seen], None], may_resend: Callable[[int], bool]
+) -> None:
+    """Call `on_report` with each of the receiver's reports on what a sender sent.
+
+    Of the packets that it asks for once more, those are sent for whose sequence number (16 bits) `may_resend` is true.
+    """
     if not hasattr(sender, "_handle_rtcp_packet"):
         raise RuntimeError("this aiortc has another RTCRtpSender than the pinned one")
     handle = sender._handle_rtcp_packet
@@ -152,10 +167,30 @@ def install_loss_reports(sender: RTCRtpSender, on_loss: Callable[[float], None])
         if isinstance(packet, RtcpRrPacket | RtcpSrPacket):
             for report in packet.reports:
                 if report.ssrc == sender._ssrc:
-                    on_loss(report.fraction_lost / 256)
+                    on_report(Seen(highest=report.highest_sequence, lost=report.packets_lost))
+        elif isinstance(packet, RtcpRtpfbPacket):
+            packet.lost = [sequence for sequence in packet.lost if may_resend(sequence)]
         await handle(packet)
 
     setattr(sender, "_handle_rtcp_packet", listen)  # noqa: B010 - a method, to mypy
+
+
+async def echo(sender: RTCRtpSender) -> bool:
+    """Send the other end a request of ICE that it answers at once; true when it has, false if it never does.
+
+    Raises `ConnectionError` where no way to it is known yet, or any more.
+    """
+    connection = sender.transport.transport._connection
+    pair = connection._nominated.get(1)
+    if pair is None or connection.remote_password is None:
+        raise ConnectionError("no way to the peer")
+    request = connection.build_request(pair, nominate=False)
+    key = connection.remote_password.encode()
+    try:
+        await pair.protocol.request(request, pair.remote_addr, integrity_key=key, retransmissions=0)
+    except aioice.stun.TransactionError:
+        return False
+    return True
 
 
 def install_encoder(sender: RTCRtpSender, encoder: Encoder) -> None:

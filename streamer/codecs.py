@@ -24,6 +24,7 @@ from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
 from streamer.clock import Clock, SystemClock, elapsed_ms
+from streamer.downlink import DownlinkEstimate, Seen
 from streamer.packets import VIDEO_TIME_BASE
 from streamer.pixels import fit_size
 
@@ -31,14 +32,11 @@ logger = logging.getLogger(__name__)
 
 CODEC_NAMES = ("VP8", "H264")
 """What we can send and receive, by SDP name."""
-MIN_BITRATE_BPS = 100_000
 MAX_BITRATE_BPS = 12_000_000
 PAYLOAD_SHARE = 0.85
 """Of the bandwidth estimated; the rest is for headers, retransmissions and sound."""
 DEEP_S = 0.1
 """What the network carries in so long may be owed to it; then frames are left out until it is paid."""
-HEAVY_LOSS = 0.15
-"""Less than this is as likely the weather of a radio link as a link too narrow."""
 KEY_FRAME_INTERVAL = 3_000
 """Frames; key frames come on request, this is only the longest distance between two."""
 NOMINAL_FRAME_RATE = 30
@@ -99,13 +97,10 @@ class _Debt:
         self._bits = 0.0
         self._paid: int | None = None
 
-    def is_deep(self, timestamp: int, rate_bps: int | None) -> bool:
-        """Say whether the frame of `timestamp` (90 kHz) has to be left out at `rate_bps`; None is no limit."""
+    def is_deep(self, timestamp: int, rate_bps: int) -> bool:
+        """Say whether the frame of `timestamp` (90 kHz) has to be left out at `rate_bps`."""
         since = 0 if self._paid is None else max(0, timestamp - self._paid)
         self._paid = timestamp
-        if rate_bps is None:
-            self._bits = 0.0
-            return False
         self._bits = max(0.0, self._bits - rate_bps * float(since * VIDEO_TIME_BASE))
         return self._bits > DEEP_S * rate_bps
 
@@ -123,9 +118,10 @@ class LiveEncoder(Encoder):
         """Encode at `bitrate_bps` (0: by picture size) and report each frame's encoding time in ms."""
         self._ceiling_bps = bitrate_bps
         self._longest_side = 0
-        self._estimate_bps: int | None = None
         self._on_encoded = on_encoded
         self._clock = clock or SystemClock()
+        self.downlink = DownlinkEstimate(self._clock)
+        """What the network takes: the bitrate is no higher."""
         self._reformatter = VideoReformatter()
         self._context: av.VideoCodecContext | None = None
         self._last_pts: int | None = None
@@ -140,19 +136,17 @@ class LiveEncoder(Encoder):
 
     @property
     def target_bitrate(self) -> int:
-        """The receiver's bandwidth estimate in bit/s within our limits; aiortc sets it from REMB."""
-        if self._estimate_bps is None:
-            return self._ceiling_bps or MAX_BITRATE_BPS
-        return self._estimate_bps
+        """What may be sent, bit/s; aiortc sets it to what the receiver asks for."""
+        return self.downlink.bps
 
     @target_bitrate.setter
     def target_bitrate(self, bitrate: int) -> None:
-        self._estimate_bps = max(MIN_BITRATE_BPS, min(bitrate, MAX_BITRATE_BPS))
+        self.downlink.hear_receiver(bitrate)
 
     def bitrate_for(self, pixels: int) -> int:
         """Return the bit/s to encode a picture of so many pixels with now."""
         ceiling = self._ceiling_bps or default_bitrate_bps(pixels)
-        return ceiling if self._estimate_bps is None else min(ceiling, int(PAYLOAD_SHARE * self._estimate_bps))
+        return min(ceiling, int(PAYLOAD_SHARE * self.downlink.bps))
 
     def encode(self, frame: Frame, force_keyframe: bool = False) -> tuple[list[bytes], int]:
         """Encode one picture to RTP payloads and its RTP time; no payloads if it had to be dropped.
@@ -163,15 +157,10 @@ class LiveEncoder(Encoder):
         data, timestamp = self.encode_data(frame, force_keyframe)
         return self.packetize(data), timestamp
 
-    def hear_loss(self, share: float) -> None:
-        """Take in which share of our packets the receiver misses: a link that is too narrow loses what does not fit.
-
-        A receiver that estimates bandwidth by delay alone does not see a queue that is short.
-        """
-        if share > HEAVY_LOSS:
-            sent_bps = self._estimate_bps or (self._context.bit_rate if self._context is not None else None)
-            if sent_bps:
-                self.target_bitrate = int(sent_bps * (1 - share / 2))
+    def hear_report(self, seen: Seen) -> None:
+        """Take in what the receiver saw of what was sent."""
+        if self._context is not None:
+            self.downlink.hear_report(seen, float(self._context.bit_rate or 0))
 
     def encode_data(self, frame: av.VideoFrame, is_key: bool = False) -> tuple[bytes, int]:
         """As `encode`, but return the codec's bitstream (Annex B for H.264) in place of RTP payloads."""
@@ -181,7 +170,7 @@ class LiveEncoder(Encoder):
         timestamp = convert_timebase(frame.pts, frame.time_base, VIDEO_TIME_BASE)
         if self._last_pts is not None and timestamp <= self._last_pts:
             return b"", timestamp
-        if self._debt.is_deep(timestamp, self._estimate_bps):
+        if self._debt.is_deep(timestamp, self.downlink.bps):
             self._is_key_owed = self._is_key_owed or is_key
             return b"", timestamp
         is_key = is_key or self._is_key_owed

@@ -22,9 +22,9 @@ from streamer.aiortc_adapter import (
     NoDelayExtensions,
     install_encoder,
     install_estimator,
-    install_loss_reports,
     install_no_playout_delay,
     install_packet_sink,
+    install_receiver_reports,
     install_sender_reports,
     make_repeater,
     negotiate_opus,
@@ -34,6 +34,7 @@ from streamer.aiortc_adapter import (
 from streamer.clock import Clock
 from streamer.codecs import LiveEncoder
 from streamer.config import MediaConfig
+from streamer.echo import EchoSounder
 from streamer.errors import ServiceError
 from streamer.hardware_encoders import make_best_encoder
 from streamer.ice import ice_servers
@@ -128,6 +129,7 @@ class Connection:
         self._sound_track = SoundTrack()
         self._encoder: LiveEncoder | None = None
         self._extensions: NoDelayExtensions | None = None
+        self._sounder: EchoSounder | None = None
         self._live: MediaSettings | None = None
         self._num_candidates = 0
         self._peer = RTCPeerConnection(configuration(media))
@@ -176,6 +178,8 @@ class Connection:
 
     async def close(self) -> None:
         """Close the connection, within `CLOSE_S`."""
+        if self._sounder is not None:
+            await self._sounder.close()
         try:
             async with asyncio.timeout(CLOSE_S):
                 await self._peer.close()
@@ -186,6 +190,8 @@ class Connection:
         def on_state() -> None:
             if self._peer.connectionState in ("failed", "closed"):
                 on_closed()
+            elif self._peer.connectionState == "connected" and self._sounder is not None:
+                self._sounder.start()
 
         def on_datachannel(channel: RTCDataChannel) -> None:
             if channel.label == control.LABEL:
@@ -227,7 +233,8 @@ class Connection:
             clock=self._clock,
         )
         install_encoder(output.sender, encoder)
-        install_loss_reports(output.sender, encoder.hear_loss)
+        install_receiver_reports(output.sender, encoder.hear_report, encoder.downlink.may_resend)
+        self._sounder = EchoSounder(output.sender, encoder.downlink, self._clock)
         if offer.playout_delay_id is not None:
             self._extensions = install_no_playout_delay(output, offer.playout_delay_id)
         self.apply(self._live)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from streamer.clock import NS_PER_S, Clock
 
 SHORT_SHARE = 0.9
-"""A receiver that estimates less than this share of what is sent to it is given less ..."""
+"""A viewer whose network takes less than this share of what is sent is given less ..."""
 SHORT_S = 1.0
-"""... once it says so for this long."""
+"""... once that is so for this long."""
 FIRST_HOLD_S = 5.0
 LONGEST_HOLD_S = 80.0
 
 
 class Ladder:
-    """The step of one viewer; 0 is the best. Receivers estimate hardly more than they get: only trying tells."""
+    """The step of one viewer; 0 is the best. What was never sent is not known to fit: only trying tells."""
 
     def __init__(self, num_steps: int, clock: Clock) -> None:
         """Start at the top of `num_steps`."""
@@ -25,13 +25,13 @@ class Ladder:
         self._hold_s = FIRST_HOLD_S
         self._is_trial = False
 
-    def look(self, estimate_bps: int | None, sent_bps: float) -> int:
-        """Return the step to use now, from the receiver's estimate (None: it gives none) and what is sent to it.
+    def look(self, estimate_bps: int, sent_bps: float) -> int:
+        """Return the step to use now, from what the viewer's network is taken to carry and what is sent to it.
 
         A trial that fails doubles the time to the next one.
         """
         now_ns = self._clock.monotonic_ns()
-        is_short = estimate_bps is not None and estimate_bps < SHORT_SHARE * sent_bps
+        is_short = estimate_bps < SHORT_SHARE * sent_bps
         if not is_short:
             self._short_since_ns = None
         elif self._short_since_ns is None:

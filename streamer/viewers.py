@@ -18,11 +18,14 @@ from streamer.aiortc_adapter import (
     install_encoder,
     install_key_frame_request,
     install_no_playout_delay,
+    install_receiver_reports,
     negotiated_codecs,
 )
 from streamer.clock import Clock
 from streamer.config import MediaConfig
 from streamer.connection import add_candidates, configuration, join_sound, plan_sound, prefer_codec
+from streamer.downlink import DownlinkEstimate, Seen
+from streamer.echo import EchoSounder
 from streamer.errors import ServiceError
 from streamer.ladder import Ladder
 from streamer.metrics import Meter
@@ -89,9 +92,18 @@ class SharedTrack(MediaStreamTrack):
 class _Repacker(Encoder):
     """What a viewer's sender believes to be its encoder: the frames come encoded."""
 
-    def __init__(self) -> None:
-        self.target_bitrate: int | None = None
-        """The receiver's bandwidth estimate, bit/s; aiortc sets it from REMB."""
+    def __init__(self, clock: Clock) -> None:
+        self.downlink = DownlinkEstimate(clock)
+        """What the viewer's network takes."""
+
+    @property
+    def target_bitrate(self) -> int:
+        """What may be sent, bit/s; aiortc sets it to what the receiver asks for."""
+        return self.downlink.bps
+
+    @target_bitrate.setter
+    def target_bitrate(self, bitrate: int) -> None:
+        self.downlink.hear_receiver(bitrate)
 
     def encode(self, frame: Any, force_keyframe: bool = False) -> tuple[list[bytes], int]:  # noqa: ANN401
         raise NotImplementedError("a viewer's frames come encoded")
@@ -123,13 +135,14 @@ class Viewer:
         self._clock = clock
         self._meter = meter
         self._on_over = on_over
-        self._repacker = _Repacker()
+        self._repacker = _Repacker(clock)
         self._ladder = Ladder(len(SHARES), clock)
         self._codec = ""
         self._current: Rendition | None = None
         self._next: Rendition | None = None
         self._last_pts = -1
         self._num_candidates = 0
+        self._sounder: EchoSounder | None = None
         self._created_ns = clock.monotonic_ns()
         self._peer = RTCPeerConnection(configuration(media))
         self._track = SharedTrack(self._request_key_frame)
@@ -178,12 +191,19 @@ class Viewer:
         self._codec = next(iter(negotiated_codecs(output).values()))
         install_encoder(output.sender, self._repacker)
         install_key_frame_request(output.sender, self._request_key_frame)
+        downlink = self._repacker.downlink
+        install_receiver_reports(output.sender, self._hear_report, downlink.may_resend)
+        self._sounder = EchoSounder(output.sender, downlink, self._clock)
         if offer.playout_delay_id is not None:
             install_no_playout_delay(output, offer.playout_delay_id)
 
     async def add_candidates(self, trickle: Trickle) -> None:
         """Take late candidates in; raise `ServiceError` for an ICE restart."""
         self._num_candidates = await add_candidates(self._peer, trickle, self._num_candidates)
+
+    def _hear_report(self, seen: Seen) -> None:
+        if self._current is not None:
+            self._repacker.downlink.hear_report(seen, self._current.rate_bps)
 
     def look(self) -> None:
         """Choose the quality that the viewer's network carries; leave a viewer that never connected."""
@@ -194,15 +214,15 @@ class Viewer:
         if self._next is not None:
             return
         before = self._ladder.step
-        step = self._ladder.look(self._repacker.target_bitrate, self._current.rate_bps)
+        step = self._ladder.look(self._repacker.downlink.bps, self._current.rate_bps)
         if step != before:
-            # What was estimated was of the stream before.
-            self._repacker.target_bitrate = None
             self._subscribe(step)
 
     def _on_state(self) -> None:
         if self._peer.connectionState == "connected" and self._current is None:
             self._subscribe(self._ladder.step)
+            if self._sounder is not None:
+                self._sounder.start()
         elif self._peer.connectionState in ("failed", "closed"):
             self._on_over(self)
 
@@ -262,6 +282,8 @@ class Viewer:
     async def close(self) -> None:
         """Close the connection, within `CLOSE_S`."""
         self.leave()
+        if self._sounder is not None:
+            await self._sounder.close()
         try:
             async with asyncio.timeout(CLOSE_S):
                 await self._peer.close()
