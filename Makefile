@@ -15,6 +15,8 @@ serve: .venv/.installed ## open the server at http://127.0.0.1:8080
 
 # Threads of PyTorch that spin while they wait take the two cores from whatever runs beside them: the browser, the server, another engine.
 test bench fuzz soak: export GOMP_SPINCOUNT = 0
+# As `reenact` itself has it. Once a benchmark waited for a thread of OpenBLAS that was gone, for ever.
+test bench fuzz soak: export OPENBLAS_NUM_THREADS = 1
 
 # What has servers and browsers of its own takes both cores, and has them to itself.
 test: .venv/.installed-dev ## run every test; ARGS="tests/unit -k word" for some
