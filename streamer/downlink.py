@@ -80,8 +80,7 @@ class DownlinkEstimate:
     @property
     def pause_s(self) -> float:
         """How long to wait before the next echo."""
-        is_in_doubt = self._doubted_ms is not None and self._now_ms() - self._doubted_ms < 1000 * DOUBT_FOR_S
-        return DOUBT_S if is_in_doubt or self._queue.is_standing else QUIET_S
+        return DOUBT_S if self._is_in_doubt or self._queue.is_standing else QUIET_S
 
     def hear_receiver(self, bps: int) -> None:
         """Take in what the receiver asks for, bit/s."""
@@ -91,21 +90,22 @@ class DownlinkEstimate:
         self._asked_bps = bps
         if self._echoed_ms is None or now_ms - self._echoed_ms > 1000 * DEAF_S:
             self._allowance.follow(now_ms, bps)
-        elif self._queue.is_standing:
-            self._allowance.hold(now_ms, DRAIN * bps, bps)
+        else:
+            self._drain(now_ms)
 
     def hear_echo(self, late_ms: float, *, is_back: bool = True) -> None:
         """Take in how long an echo took, or, not `is_back` yet, is taking."""
         now_ms = self._now_ms()
-        self._echo_ms = late_ms
+        is_standing = self._queue.add(now_ms, late_ms)
+        if is_back or is_standing:  # One that is lost says nothing of how long they take.
+            self._echo_ms = late_ms
         if is_back:
             self._echoed_ms = now_ms
-        if not self._queue.add(now_ms, late_ms):
+        if is_standing:
+            self._has_queued = True
+            self._drain(now_ms)
+        else:
             self._allowance.rise(now_ms)
-            return
-        self._has_queued = True
-        if self._asked_bps is not None:
-            self._allowance.hold(now_ms, DRAIN * self._asked_bps, self._asked_bps)
 
     def may_resend(self, sequence: int) -> bool:
         """Say whether a packet that is asked for is to be sent again: not while the last time may be on its way.
@@ -135,6 +135,15 @@ class DownlinkEstimate:
         if share > HEAVY_LOSS and not is_known:  # What a queue threw away has been answered.
             bps = min(sent_bps, self._allowance.bps) * (1 - share / 2)
             self._allowance.hold(self._now_ms(), bps, bps)
+
+    @property
+    def _is_in_doubt(self) -> bool:
+        return self._doubted_ms is not None and self._now_ms() - self._doubted_ms < 1000 * DOUBT_FOR_S
+
+    def _drain(self, now_ms: float) -> None:
+        """Send less where both say so: a receiver that is only busy is late, too."""
+        if self._queue.is_standing and self._is_in_doubt and self._asked_bps is not None:
+            self._allowance.hold(now_ms, DRAIN * self._asked_bps, self._asked_bps)
 
     def _now_ms(self) -> float:
         return self._clock.monotonic_ns() / NS_PER_MS

@@ -91,6 +91,17 @@ def test_a_queue_is_known_in_a_moment_and_drained(downlink: DownlinkEstimate, cl
     assert echoes(downlink, clock, 12.0, ms=30.0)[-1] == CEILING_BPS
 
 
+def test_a_receiver_that_is_busy_is_late_and_its_line_not_full(downlink: DownlinkEstimate, clock: FakeClock) -> None:
+    echoes(downlink, clock, 1.0)
+    downlink.hear_receiver(700_000)
+    echoes(downlink, clock, 5.0)
+    assert set(echoes(downlink, clock, 1.0, ms=300.0)) == {CEILING_BPS}
+    downlink.hear_receiver(800_000)
+    assert set(echoes(downlink, clock, 1.0, ms=300.0)) == {CEILING_BPS}
+    downlink.hear_receiver(600_000)
+    assert downlink.bps == DRAIN * 600_000
+
+
 def test_an_echo_that_does_not_come_back_is_late(downlink: DownlinkEstimate, clock: FakeClock) -> None:
     echoes(downlink, clock, 3.0)
     downlink.hear_receiver(400_000)
@@ -145,6 +156,7 @@ def test_a_packet_is_not_sent_again_while_it_may_be_on_its_way(downlink: Downlin
     clock.advance_ms(250)
     assert downlink.may_resend(7)
     downlink.hear_echo(2.0)
+    downlink.hear_echo(480.0, is_back=False)  # lost, for others come back
     clock.advance_ms(5)
     assert downlink.may_resend(7)
     for sequence in range(100, 5000):
