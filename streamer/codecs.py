@@ -14,7 +14,6 @@ from fractions import Fraction
 from typing import Any
 
 import av
-from aiortc.codecs.base import Encoder
 from aiortc.codecs.h264 import H264Encoder
 from aiortc.codecs.vpx import Vp8Encoder
 from aiortc.mediastreams import convert_timebase
@@ -24,7 +23,7 @@ from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
 from streamer.clock import Clock, SystemClock, elapsed_ms
-from streamer.downlink import DownlinkEstimate, Seen
+from streamer.downlink import PacedEncoder, Seen
 from streamer.packets import VIDEO_TIME_BASE
 from streamer.pixels import fit_size
 
@@ -109,19 +108,18 @@ class _Debt:
         self._bits += bits
 
 
-class LiveEncoder(Encoder):
+class LiveEncoder(PacedEncoder):
     """What both encoders share: pixel format, bitrate within limits, and errors that cost one frame only."""
 
     def __init__(
         self, *, bitrate_bps: int = 0, on_encoded: Callable[[float], None] = lambda _: None, clock: Clock | None = None
     ) -> None:
         """Encode at `bitrate_bps` (0: by picture size) and report each frame's encoding time in ms."""
+        self._clock = clock or SystemClock()
+        super().__init__(self._clock)
         self._ceiling_bps = bitrate_bps
         self._longest_side = 0
         self._on_encoded = on_encoded
-        self._clock = clock or SystemClock()
-        self.downlink = DownlinkEstimate(self._clock)
-        """What the network takes: the bitrate is no higher."""
         self._reformatter = VideoReformatter()
         self._context: av.VideoCodecContext | None = None
         self._last_pts: int | None = None
@@ -133,15 +131,6 @@ class LiveEncoder(Encoder):
         """Encode at most so many bit/s (0: by picture size) and pixels a side from the next frame on."""
         self._ceiling_bps = bitrate_bps
         self._longest_side = longest_side
-
-    @property
-    def target_bitrate(self) -> int:
-        """What may be sent, bit/s; aiortc sets it to what the receiver asks for."""
-        return self.downlink.bps
-
-    @target_bitrate.setter
-    def target_bitrate(self, bitrate: int) -> None:
-        self.downlink.hear_receiver(bitrate)
 
     def bitrate_for(self, pixels: int) -> int:
         """Return the bit/s to encode a picture of so many pixels with now."""

@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from aiortc.codecs.base import Encoder
+
 from streamer.clock import NS_PER_MS, Clock
 from streamer.standing_queue import Allowance, StandingQueue
 
@@ -127,11 +129,14 @@ class DownlinkEstimate:
         A queue that is short, or drops early, never stands.
         """
         before = self._seen
-        expected = 0 if before is None else (seen.highest - before.highest) % (1 << 32)
-        if before is not None and expected < LEAST_PACKETS:
+        if before is None:
+            self._seen, self._has_queued = seen, False
+            return
+        expected = (seen.highest - before.highest) % (1 << 32)
+        if expected < LEAST_PACKETS:
             return
         is_known, self._seen, self._has_queued = self._has_queued, seen, False
-        share = 0.0 if before is None else max(0, seen.lost - before.lost) / expected
+        share = max(0, seen.lost - before.lost) / expected
         if share > HEAVY_LOSS and not is_known:  # What a queue threw away has been answered.
             bps = min(sent_bps, self._allowance.bps) * (1 - share / 2)
             self._allowance.hold(self._now_ms(), bps, bps)
@@ -147,3 +152,20 @@ class DownlinkEstimate:
 
     def _now_ms(self) -> float:
         return self._clock.monotonic_ns() / NS_PER_MS
+
+
+class PacedEncoder(Encoder):
+    """What a sender takes for its encoder, as far as what the receiver asks for is concerned."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.downlink = DownlinkEstimate(clock)
+        """What the receiver's network takes."""
+
+    @property
+    def target_bitrate(self) -> int:
+        """What may be sent, bit/s; aiortc sets it to what the receiver asks for."""
+        return self.downlink.bps
+
+    @target_bitrate.setter
+    def target_bitrate(self, bitrate: int) -> None:
+        self.downlink.hear_receiver(bitrate)

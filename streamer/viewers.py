@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from aiortc import MediaStreamTrack, RTCPeerConnection, RTCRtpTransceiver, RTCSessionDescription
-from aiortc.codecs.base import Encoder
 from aiortc.exceptions import OperationError
 from aiortc.mediastreams import MediaStreamError
 
@@ -24,7 +23,7 @@ from streamer.aiortc_adapter import (
 from streamer.clock import Clock
 from streamer.config import MediaConfig
 from streamer.connection import add_candidates, configuration, join_sound, plan_sound, prefer_codec
-from streamer.downlink import DownlinkEstimate, Seen
+from streamer.downlink import PacedEncoder, Seen
 from streamer.echo import EchoSounder
 from streamer.errors import ServiceError
 from streamer.ladder import Ladder
@@ -89,21 +88,8 @@ class SharedTrack(MediaStreamTrack):
         self._ready.set()
 
 
-class _Repacker(Encoder):
+class _Repacker(PacedEncoder):
     """What a viewer's sender believes to be its encoder: the frames come encoded."""
-
-    def __init__(self, clock: Clock) -> None:
-        self.downlink = DownlinkEstimate(clock)
-        """What the viewer's network takes."""
-
-    @property
-    def target_bitrate(self) -> int:
-        """What may be sent, bit/s; aiortc sets it to what the receiver asks for."""
-        return self.downlink.bps
-
-    @target_bitrate.setter
-    def target_bitrate(self, bitrate: int) -> None:
-        self.downlink.hear_receiver(bitrate)
 
     def encode(self, frame: Any, force_keyframe: bool = False) -> tuple[list[bytes], int]:  # noqa: ANN401
         raise NotImplementedError("a viewer's frames come encoded")
