@@ -30,6 +30,8 @@ SLOPE = 0.1
 DESIGNS = ("photo", "lean", "full")
 FULL_SIZES: dict[str, Any] = {"stem_channels": 24, "widths": (32, 64, 96, 128, 128)}
 """What the full design is trained with."""
+CHANGE_SIZE = (64, 96)
+"""Sides of the maps of change in texels: colours change in patches, creases, lips, lids; what is fine stays."""
 FIRST_DESIGN: dict[str, Any] = {"design": "full", "magnification": 1, "fine_channels": 1}
 """What a config means that was written before there was a choice."""
 
@@ -58,6 +60,8 @@ class GeneratorConfig:
     """Channels that the full design hands to its last, full-resolution layers."""
     fine_channels: int = 16
     """Channels of the layer that adds what is finer, where the magnification is 2."""
+    change_size: tuple[int, ...] = ()
+    """Height and width of the maps of how the photo design's colours change with the face, texels; empty for none."""
     dropped: tuple[str, ...] = ()
     """Conditioning images replaced by zeros, for ablation: any of diffuse, correspondence, gaze."""
 
@@ -72,6 +76,8 @@ class GeneratorConfig:
             raise ValueError(f"window: expected at least 1, got {self.window}")
         if len(self.widths) != 5 or len(self.texture_size) != 2:
             raise ValueError(f"expected 5 widths and 2 sides of a texture, got {self.widths}, {self.texture_size}")
+        if self.change_size and (self.design != "photo" or len(self.change_size) != 2):
+            raise ValueError(f"change_size: expected 2 sides, of the photo design alone, got {self.change_size}")
         unknown = set(self.dropped) - {"diffuse", "correspondence", "gaze"}
         if unknown:
             raise ValueError(f"dropped: unknown conditioning images {sorted(unknown)}")
@@ -84,6 +90,8 @@ class GeneratorConfig:
             changes = {**FULL_SIZES, **changes}
         elif resolution >= 512:
             changes = {"magnification": 2, "texture_size": (384, 576), **changes}
+        if design == "photo":
+            changes = {"change_size": CHANGE_SIZE, **changes}
         return cls(resolution=resolution, design=design, **changes)
 
     @property
@@ -239,13 +247,14 @@ class SpaceTimeGenerator(nn.Module):
         stem = activate(self.stem_second(activate(self.stem_first(reduced * self.keep))))
         return stem.permute(0, 2, 3, 1)
 
-    def decode(self, conditioning: Tensor, window: Tensor) -> Tensor:
+    def decode(self, conditioning: Tensor, window: Tensor, face: Tensor | None = None) -> Tensor:
         """Turn the current frame `[B, 9, H, W]` and all stems, current last, into a picture `[B, 3, H, W]` in 0 to 1.
 
-        `window` is `[B, L, h, w, S]`, with the shape of `stem`'s result behind the window's length.
+        `window` is `[B, L, h, w, S]`, with the shape of `stem`'s result behind the window's length. `face [B, F]` is
+        what `models.face_numbers` says of the current frame.
         """
         conditioning = conditioning * self.keep
-        surface = torch.cat([self.sample_texture(conditioning[:, 3:6]), conditioning[:, 6:9]], 1)
+        surface = torch.cat([self.sample_texture(conditioning[:, 3:6], face), conditioning[:, 6:9]], 1)
         magnification = self.config.magnification
         frame = conditioning
         surfaces = [into_blocks(surface, self.block)]
@@ -281,11 +290,18 @@ class SpaceTimeGenerator(nn.Module):
         joined = window.permute(0, 2, 3, 1, 4).reshape(batch, height, width, length * channels)
         return joined.permute(0, 3, 1, 2)
 
-    def sample_texture(self, correspondence: Tensor) -> Tensor:
-        """Look the texture up at codes `[B, 3, H, W]`: features and, last, coverage, `[B, texture + 1, H, W]`."""
+    def texture_of(self, face: Tensor | None) -> Tensor:
+        """Give the texture as it is for faces of the numbers `[B, F]`, `[B, C, h, w]`; `[1, C, h, w]` for any face."""
+        return self.texture
+
+    def sample_texture(self, correspondence: Tensor, face: Tensor | None = None) -> Tensor:
+        """Look the texture up at codes `[B, 3, H, W]`: features and, last, coverage, `[B, texture + 1, H, W]`.
+
+        `face` is as for `decode`.
+        """
         covered = (correspondence.sum(1, keepdim=True) > 1e-3).to(correspondence.dtype)
         grid = texture_places(correspondence)
-        texture = self.texture.expand(len(grid), -1, -1, -1)
+        texture = self.texture_of(face).expand(len(grid), -1, -1, -1)
         sampled = functional.grid_sample(texture.float(), grid.float(), "bilinear", "border", align_corners=False)
         return torch.cat([sampled.to(correspondence.dtype) * covered, covered], 1)
 

@@ -5,6 +5,10 @@ tears the hair off a head that turns further. Here four channels of the texture 
 far they cover the background, and they are painted as they are; what the lean network paints is added before the
 sigmoid. Hair has texels too, on a card that turns with the head (`models.halo`). So a target moves rightly before the
 first step, in every pose, and what is learned is what a photograph does not know: mouth, eyes, light, what is behind.
+
+And it is a photograph that changes: one colour a texel cannot be a smooth cheek and a crease. How much the colours
+follow each number of the face (`models.face_numbers`) is found with them, before the first step as well, by
+`reenact.changing_look`.
 """
 
 from __future__ import annotations
@@ -14,8 +18,10 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 from typing_extensions import override
 
+from models.face_numbers import FACE_NUMBERS
 from models.generator import SURFACE_EXTRA, GeneratorConfig, convolution
 from models.halo import CELLS, Halo
 from models.lean_generator import BLOCK, PAINT_CHANNELS, LeanGenerator
@@ -35,6 +41,10 @@ OF_LEAN = ("paint.", "fine_paint.", "texture")
 class PhotoGenerator(LeanGenerator):
     """See the module's text."""
 
+    changes: Tensor
+    """`[F, 3, h', w']`: what each number of the face, in units of how far it varies, adds to the logits of colour."""
+    face_range: Tensor
+    """`[4, F]`: of each number its mean, its unit, the least and the most that it was, in units from the mean."""
     halo_cells: Tensor
     """`[24, 32]` 1 for cells of the card that are drawn, see `Halo`; a tensor, so that it stays with the weights."""
 
@@ -45,6 +55,10 @@ class PhotoGenerator(LeanGenerator):
         stride = config.texture_channels + SURFACE_EXTRA
         self.own = own = convolution(BLOCK**2 * stride, PAINT_CHANNELS, size=1)
         self.register_buffer("halo_cells", torch.ones(CELLS))
+        if config.change_size:
+            # What is typical of each number, how far it varies, and the least and most that was seen: as many rows.
+            self.register_buffer("face_range", torch.tensor([0.0, 1.0, 0.0, 0.0])[:, None].repeat(1, FACE_NUMBERS))
+            self.register_buffer("changes", torch.zeros(FACE_NUMBERS, 3, *config.change_size))
         with torch.no_grad():
             own.weight.zero_()
             for pixel in range(BLOCK**2):
@@ -60,6 +74,25 @@ class PhotoGenerator(LeanGenerator):
     def halo(self) -> Halo:
         return Halo(np.asarray(self.halo_cells.detach().cpu().numpy() > 0.5))
 
+    def change_of(self, face: Tensor) -> Tensor:
+        """Give what faces of the numbers `[B, F]` add to the logits of colour, `[B, 3, h', w']`.
+
+        Beyond what was seen of the person, colours change no further.
+        """
+        mean, unit, low, high = self.face_range
+        known = ((face - mean) / unit).clamp(low, high)
+        return (known @ self.changes.flatten(1)).reshape(len(face), *self.changes.shape[1:])
+
+    @override
+    def texture_of(self, face: Tensor | None) -> Tensor:
+        if face is None or not self.config.change_size:
+            return self.texture
+        change = functional.interpolate(
+            self.change_of(face), size=self.config.texture_size, mode="bilinear", align_corners=False
+        )
+        own = self.texture[:, :3] + change
+        return torch.cat([own, self.texture[:, 3:].expand(len(face), -1, -1, -1)], 1)
+
     @torch.no_grad()
     def begin(self, colors: Tensor, coverage: Tensor, cells: Tensor) -> None:
         """Take a person's `colors [3, h, w]` and their `coverage [1, h, w]`, by texel, 0 to 1, and the card's cells."""
@@ -67,8 +100,19 @@ class PhotoGenerator(LeanGenerator):
         self.texture[0, :OWN_CHANNELS] = torch.logit(known)
         self.halo_cells.copy_(cells)
 
+    @torch.no_grad()
+    def begin_changing(self, maps: Tensor, offset: Tensor, face_range: Tensor) -> None:
+        """Take over how colours change: `changes`, `face_range`, and what to add to the logits of colour at rest.
+
+        `offset` is `[3, h', w']`.
+        """
+        self.changes.copy_(maps)
+        self.face_range.copy_(face_range)
+        size = self.config.texture_size
+        self.texture[0, :3] += functional.interpolate(offset[None], size=size, mode="bilinear", align_corners=False)[0]
+
 
 def useful_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Leave out of another target's `weights` what a photo generator cannot begin with."""
-    left_out = ("texture", "halo_cells") if "own.weight" in weights else OF_LEAN
+    left_out = ("texture", "halo_cells", "face_range", "changes") if "own.weight" in weights else OF_LEAN
     return {name: value for name, value in weights.items() if not name.startswith(left_out)}

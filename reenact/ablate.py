@@ -59,7 +59,7 @@ def fewer(recording: Recording, count: int) -> Recording:
 
 def eye_error(trainer: Trainer, pictures: Images, truth: Images, frames: Indices) -> float:
     """Give the mean absolute error in levels on and around the eyes: too few pixels to show in the whole picture's."""
-    current, _, _ = trainer.data.batch(frames, torch.device("cpu"))
+    current = trainer.data.batch(frames, torch.device("cpu")).current
     is_eye = (importance(current) >= EYES).numpy()[:, 0]
     return float(np.abs(pictures.astype(np.float32) - truth)[is_eye].mean())
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.face import FaceModel
+from models.face_numbers import face_numbers
 from models.params import FaceParams
 from reenact.actor import Actor
 from reenact.conditioning import CHANNELS, ConditioningRenderer, Scene
@@ -34,6 +35,8 @@ class Moment:
     """The target at one moment, on its way to a picture."""
 
     scene: Scene
+    face: NDArray[np.float32]
+    """What `face_numbers` says of it."""
     pose_ms: float
     draw_ms: float = 0.0
     """Time that both took."""
@@ -89,7 +92,7 @@ class Portrait:
         """Begin with a moment. Only one further may be begun before it is painted."""
         began = time.perf_counter()
         scene = self._renderer.pose(params)
-        return Moment(scene, pose_ms=1000.0 * (time.perf_counter() - began))
+        return Moment(scene, face_numbers(params), pose_ms=1000.0 * (time.perf_counter() - began))
 
     def draw(self, moment: Moment) -> None:
         """Draw what the network reads of `moment`, unless it has been."""
@@ -116,7 +119,7 @@ class Portrait:
             self._consent_due_s = began + CONSENT_S
         step = self._clock.advance(time_s)
         try:
-            image = self._engine.generate(moment.conditioning, step).copy()
+            image = self._engine.generate(moment.conditioning, step, moment.face).copy()
         except Exception as error:  # The edge of an engine: each fails in words of its own.
             self._clock.reset()
             raise EngineError(f"{self._engine.name} {self._engine.precision} failed: {error}") from error

@@ -26,9 +26,10 @@ from models.generator import GeneratorConfig, build_generator
 from models.losses import PerceptualLoss, hinge_critic, hinge_generator, importance, photometric
 from models.photo_generator import PhotoGenerator, useful_weights
 from models.training import adopt, follow, has_bfloat16, read_checkpoint, write_checkpoint
+from reenact.changing_look import find_changes
 from reenact.conditioning import CHANNELS
 from reenact.first_look import FirstLook
-from reenact.training_set import TrainingSet
+from reenact.training_set import Batch, TrainingSet
 
 MAP_STEPS = (4.0, 4.0)
 """Step of Adam on the texture, and on the plate, beside the network's: each texel is seen in few frames, and has to
@@ -128,6 +129,9 @@ class Trainer:
             self.generator.plate.copy_((data.median_picture() if first is None else first.plate)[None])
         if photo is not None and first is not None:
             photo.begin(first.colors, first.coverage, torch.from_numpy(first.cells))
+            if generator.change_size:
+                changes = find_changes(data, first, (generator.change_size[0], generator.change_size[1]))
+                photo.begin_changing(changes.maps, changes.offset, changes.face_range)
             # A texel that is hardly ever seen would be thrown far by Adam's few steps: it stays as its neighbours are.
             is_seen = first.is_seen.to(device)
             photo.texture.register_hook(lambda gradient: gradient * is_seen)  # type: ignore[no-untyped-call]
@@ -219,17 +223,17 @@ class Trainer:
         began = time.monotonic()
         self._set_learning_rate()
         frames = self._draw(self.config.batch)
-        current, reduced, truth = self.data.batch(frames, self.device)
+        batch = self.data.batch(frames, self.device)
         losses: dict[str, Tensor] = {}
-        output = self._generate(current, reduced)
-        losses["photometric"] = photometric(output, truth, importance(current))
+        output = self._generate(batch)
+        losses["photometric"] = photometric(output, batch.truth, importance(batch.current))
         losses["scale"] = self._beyond_scale()
         total = losses["photometric"] + self.config.scale_weight * losses["scale"]
         if self.progress >= self.config.perceptual_from:
-            losses["perceptual"] = self._perceptual(output, truth)
+            losses["perceptual"] = self._perceptual(output, batch.truth)
             total = total + self.config.perceptual_weight * losses["perceptual"]
         if self.progress >= self.config.adversarial_from:
-            total = total + self._adversarial(frames, current, output, truth, losses)
+            total = total + self._adversarial(frames, batch, output, losses)
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
         self.processes.average_gradients(self.generator.parameters())
@@ -242,11 +246,12 @@ class Trainer:
         # A process that was stopped meanwhile, for the sake of others, has not spent that time.
         self.spent_s += min(time.monotonic() - began, LONGEST_STEP_S)
 
-    def _generate(self, current: Tensor, reduced: Tensor) -> Tensor:
-        batch, length = reduced.shape[:2]
+    def _generate(self, batch: Batch) -> Tensor:
+        reduced = batch.reduced.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         with self._autocast():
-            stems = self.generator.stem_reduced(reduced.flatten(0, 1).contiguous(memory_format=torch.channels_last))
-            output = self.generator.decode(current, stems.reshape(batch, length, *stems.shape[1:]))
+            stems = self.generator.stem_reduced(reduced)
+            stems = stems.reshape(*batch.reduced.shape[:2], *stems.shape[1:])
+            output = self.generator.decode(batch.current, stems, batch.face)
         return output.float()
 
     def _autocast(self) -> torch.autocast:
@@ -284,15 +289,16 @@ class Trainer:
         return loss
 
     def _adversarial(
-        self, frames: NDArray[np.int64], current: Tensor, output: Tensor, truth: Tensor, losses: dict[str, Tensor]
+        self, frames: NDArray[np.int64], batch: Batch, output: Tensor, losses: dict[str, Tensor]
     ) -> Tensor:
         """Train the critics on this batch; give what they make of the generator's pictures, weighted."""
         half = max(1, len(frames) // 2)
         before_frames = self._before(frames[:half])
-        before, before_reduced, before_truth = self.data.batch(before_frames, self.device)
-        before_output = self._generate(before, before_reduced)
-        pair = torch.cat([before, current[:half]], 1)
-        real_pair = torch.cat([before_truth, truth[:half]], 1)
+        before = self.data.batch(before_frames, self.device)
+        before_output = self._generate(before)
+        current, truth = batch.current, batch.truth
+        pair = torch.cat([before.current, current[:half]], 1)
+        real_pair = torch.cat([before.truth, truth[:half]], 1)
         fake_pair = torch.cat([before_output, output[:half]], 1)
         with self._autocast():
             patch = hinge_critic(
@@ -340,10 +346,10 @@ class Trainer:
         outputs = []
         with torch.no_grad():
             for start in range(0, len(frames), 8):
-                current, reduced, _ = self.data.batch(frames[start : start + 8], self.device)
-                stems = self.average.stem_reduced(reduced.flatten(0, 1))
-                stems = stems.reshape(*reduced.shape[:2], *stems.shape[1:])
-                outputs.append(self.average.decode(current, stems).cpu())
+                batch = self.data.batch(frames[start : start + 8], self.device)
+                stems = self.average.stem_reduced(batch.reduced.flatten(0, 1))
+                stems = stems.reshape(*batch.reduced.shape[:2], *stems.shape[1:])
+                outputs.append(self.average.decode(batch.current, stems, batch.face).cpu())
         return torch.cat(outputs)
 
     def save(self) -> None:

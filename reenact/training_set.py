@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,11 +11,26 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.face import FaceModel
+from models.face_numbers import face_numbers
 from models.generator import GeneratorConfig
 from models.halo import Halo
 from models.params import FaceParams
 from reenact.conditioning import CHANNELS, ConditioningRenderer
 from reenact.dataset import Recording
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a step of training sees."""
+
+    current: Tensor
+    """`[B, 9, H, W]` conditioning."""
+    reduced: Tensor
+    """`[B, L, 9, h, w]` the window's, reduced for the stem."""
+    face: Tensor
+    """`[B, F]`, see `models.face_numbers`."""
+    truth: Tensor
+    """`[B, 3, H, W]` the picture, 0 to 1."""
 
 
 class TrainingSet:
@@ -42,6 +58,7 @@ class TrainingSet:
         self.reduced = torch.zeros(count, CHANNELS, size // reduction, size // reduction, dtype=torch.float16)
         self.current = torch.zeros(len(self.index), CHANNELS, size, size, dtype=torch.float16)
         self.truth = torch.zeros(len(self.index), 3, size, size, dtype=torch.uint8)
+        self.faces = torch.from_numpy(face_numbers(recording.params))
         renderer = ConditioningRenderer(model, recording.camera.scaled(size, size), halo)
         buffer = np.zeros((CHANNELS, size, size), np.float32)
         for frame in range(count):
@@ -54,13 +71,14 @@ class TrainingSet:
                 self.truth[self.index[frame]] = torch.from_numpy(picture.transpose(2, 0, 1).copy())
             on_frame()
 
-    def batch(self, frames: NDArray[np.int64], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-        """Give current conditioning `[B, 9, H, W]`, reduced windows `[B, L, 9, h, w]` and truth `[B, 3, H, W]`."""
+    def batch(self, frames: NDArray[np.int64], device: torch.device) -> Batch:
+        """Take `frames` out, on `device`, in float32."""
         rows = torch.tensor([self.index[int(frame)] for frame in frames])
         windows = torch.tensor(np.stack([self.recording.window(int(frame), self.window) for frame in frames]))
         current = self.current[rows].to(device).float().contiguous(memory_format=torch.channels_last)
         truth = self.truth[rows].to(device).float() / 255.0
-        return current, self.reduced[windows].to(device).float(), truth
+        face = self.faces[torch.from_numpy(np.asarray(frames))].to(device)
+        return Batch(current, self.reduced[windows].to(device).float(), face, truth)
 
     def pictures(self, frames: NDArray[np.int64]) -> Tensor:
         """Give the true pictures of `frames`, `[B, 3, H, W]` uint8."""

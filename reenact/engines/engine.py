@@ -28,8 +28,12 @@ class Engine(Protocol):
     precision: str
     """fp32, bf16 or int8."""
 
-    def generate(self, conditioning: Array, step: Step) -> Image:
-        """Turn conditioning `[9, S, S]` float32, contiguous, into a picture `[S, S, 3]` uint8 RGB."""
+    def generate(self, conditioning: Array, step: Step, face: Array | None = None) -> Image:
+        """Turn conditioning `[9, S, S]` float32, contiguous, into a picture `[S, S, 3]` uint8 RGB.
+
+        `face [F]` is what `models.face_numbers` says of the frame: colours that change with it stay without as they
+        were, at first as they are on average.
+        """
         ...
 
     def close(self) -> None:

@@ -145,6 +145,43 @@ def looker_up(channels: int, block: int, magnification: int, *, is_half: bool = 
 
 
 @functools.cache
+def changer(*, is_half: bool) -> Kernel:
+    """Make `change(rest [h, w, 3], added [h', w', 3], texture [h, w, C])`.
+
+    It writes the sum to the texture's first three channels, `added` enlarged bilinearly. The texture is float32 or,
+    `is_half`, bfloat16 as uint16, rounded to nearest even.
+    """
+
+    @_compiled()
+    def change(rest: Array, added: Array, texture: Array) -> None:  # pragma: no cover - compiled
+        height, width = rest.shape[:2]
+        rows, columns = added.shape[:2]
+        line = np.empty((columns, 3), np.float32)
+        sums = np.empty(3, np.float32)
+        bits = sums.view(np.uint32)
+        for y in range(height):
+            v = max((_f32(y) + _f32(0.5)) * _f32(rows) / _f32(height) - _f32(0.5), _f32(0.0))
+            top = int(v)
+            bottom, down = min(top + 1, rows - 1), v - _f32(top)
+            for column in range(columns):
+                for k in range(3):
+                    above = added[top, column, k]
+                    line[column, k] = above + down * (added[bottom, column, k] - above)
+            for x in range(width):
+                u = max((_f32(x) + _f32(0.5)) * _f32(columns) / _f32(width) - _f32(0.5), _f32(0.0))
+                left = int(u)
+                right, across = min(left + 1, columns - 1), u - _f32(left)
+                for k in range(3):
+                    sums[k] = rest[y, x, k] + line[left, k] + across * (line[right, k] - line[left, k])
+                    if is_half:
+                        texture[y, x, k] = np.uint16((bits[k] + ((bits[k] >> 16) & 1) + 0x7FFF) >> 16)
+                    else:
+                        texture[y, x, k] = sums[k]
+
+    return change
+
+
+@functools.cache
 def blender(block: int, magnification: int) -> Kernel:
     """Make `blend(painted [H / b, W / b, b * b * 4], plate [H, W, 3], image [H, W, 3] uint8)`.
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from models.generator import CONDITIONING_CHANNELS, SURFACE_EXTRA, SpaceTimeGenerator
 from reenact.engines import live_kernels
+from reenact.engines.live_texture import LiveTexture
 
 Array = NDArray[np.float32]
 
@@ -49,9 +50,7 @@ class LiveInputs:
         """Copy the texture of `generator`. `is_half` keeps it and `surface` in bfloat16, as uint16."""
         config = generator.config
         size, trunk, block = config.resolution, config.trunk_size, live_block(generator)
-        # Texel by texel, so that one look-up reads neighbouring memory.
-        texture = generator.texture.detach()[0].permute(1, 2, 0).float().cpu().contiguous()
-        self._texture = texture.bfloat16().view(torch.uint16).numpy() if is_half else texture.numpy()
+        self._texture = LiveTexture(generator, is_half=is_half)
         self._keep = generator.keep.detach().flatten().float().cpu().numpy()
         self._shape = (CONDITIONING_CHANNELS, size, size)
         self._lay_out = live_kernels.layer_out(config.magnification)
@@ -73,12 +72,13 @@ class LiveInputs:
         """The inputs of `LiveStep.forward` but for the past, in its order."""
         return [self.unshuffled, self.surface, self.reduced]
 
-    def set(self, conditioning: Array) -> None:
-        """Take a frame's conditioning `[9, S, S]` float32, contiguous."""
+    def set(self, conditioning: Array, face: Array | None = None) -> None:
+        """Take a frame's conditioning `[9, S, S]` float32, contiguous, and what `models.face_numbers` says of it."""
         if conditioning.shape != self._shape:
             raise ValueError(f"conditioning: expected {self._shape}, got {conditioning.shape}")
         self._lay_out(conditioning, self._keep, self.unshuffled[0], self.reduced[0])
-        self._look_up(self._texture, conditioning, self._keep, self.surface[0])
+        self._texture.follow(face)
+        self._look_up(self._texture.texels, conditioning, self._keep, self.surface[0])
 
 
 def live_block(generator: SpaceTimeGenerator) -> int:

@@ -29,9 +29,9 @@ class StreamingEngine(ABC):
         self._blend = blender(generator.block, generator.config.magnification)
         self._image = np.zeros((size, size, 3), np.uint8)
 
-    def generate(self, conditioning: Array, step: Step) -> Image:
-        """Turn conditioning `[9, S, S]` float32 into a picture `[S, S, 3]` uint8 RGB."""
-        self._inputs.set(conditioning)
+    def generate(self, conditioning: Array, step: Step, face: Array | None = None) -> Image:
+        """Turn conditioning `[9, S, S]` float32, of a face of these numbers, into a picture `[S, S, 3]` uint8 RGB."""
+        self._inputs.set(conditioning, face)
         if step is Step.APPEND:
             self._ring.append()
         self._run()

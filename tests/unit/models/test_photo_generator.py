@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.generator import CONDITIONING_CHANNELS, GeneratorConfig, build_generator
+from models.face_numbers import FACE_NUMBERS
+from models.generator import CHANGE_SIZE, CONDITIONING_CHANNELS, GeneratorConfig, build_generator
 from models.halo import CELLS
 from models.photo_generator import PhotoGenerator, useful_weights
 
@@ -55,6 +56,34 @@ def test_its_card_is_kept_with_its_weights() -> None:
     other.load_state_dict({name: value.half() for name, value in generator.state_dict().items()})
     assert len(other.halo.triangles) == 2 * 18
     assert build_generator(GeneratorConfig(resolution=128, window=1)).halo is None
+
+
+def test_its_colours_follow_the_face_as_far_as_was_seen() -> None:
+    generator = photo(GeneratorConfig(**{**SMALL.to_json(), "change_size": (8, 12)}))
+    maps = torch.zeros(FACE_NUMBERS, 3, 8, 12)
+    maps[3, 0] = 0.5  # a unit of the fourth number makes all of it redder
+    face_range = torch.tensor([0.2, 0.1, -1.0, 3.0])[:, None].repeat(1, FACE_NUMBERS)
+    before = generator.texture.clone()
+    generator.begin_changing(maps, torch.full((3, 8, 12), 0.25), face_range)
+    rest = generator.texture_of(None)
+    torch.testing.assert_close(rest[:, :3], before[:, :3] + 0.25)
+    faces = torch.full((4, FACE_NUMBERS), 0.2)
+    faces[:, 3] = torch.tensor([0.2, 0.4, 0.9, -5.0])
+    change = (generator.texture_of(faces) - rest).mean((2, 3))
+    torch.testing.assert_close(change[:, 0], torch.tensor([0.0, 1.0, 1.5, -0.5]))
+    assert not change[:, 1:].any()
+
+
+def test_a_config_from_before_colours_changed_makes_a_photograph_that_does_not() -> None:
+    values = SMALL.to_json()
+    del values["change_size"]
+    generator = photo(GeneratorConfig.from_json(values))
+    assert "changes" not in generator.state_dict()
+    assert generator.texture_of(torch.zeros(2, FACE_NUMBERS)) is generator.texture
+    assert GeneratorConfig.of_size(256).change_size == CHANGE_SIZE
+    assert GeneratorConfig.of_size(256, design="lean").change_size == ()
+    with pytest.raises(ValueError, match="change_size: expected 2 sides, of the photo design alone"):
+        GeneratorConfig(design="lean", change_size=(8, 12))
 
 
 def test_of_a_base_it_takes_what_does_not_paint_another_person() -> None:

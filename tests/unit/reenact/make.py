@@ -31,6 +31,7 @@ def make_generator(
         resolution=128 * magnification, window=window, design=design, magnification=magnification, stem_channels=4,
         widths=(8, 8, 12, 12, 16), texture_channels=4,
         texture_size=(32, 48), detail_channels=4, fine_channels=4, dropped=dropped,
+        change_size=(8, 12) if design == "photo" else (),
     )  # fmt: skip
     torch.manual_seed(1)
     generator = build_generator(config)
@@ -42,6 +43,9 @@ def make_generator(
         weights["texture"].mul_(10)
         weights["canvas"].normal_(0, 0.3)
         weights["plate"].uniform_(0, 1)
+        if design == "photo":
+            weights["changes"].normal_(0, 0.5)
+            weights["face_range"][2], weights["face_range"][3] = -2.0, 2.0
         weights["summary_out.weight"].normal_(0, 0.1)
         weights["paint.weight"].mul_(5)
         if magnification > 1:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from models.face import FaceModel
+from models.face_numbers import FACE_NUMBERS
 from models.generator import SpaceTimeGenerator, into_blocks
 from models.quantization import RangeProbe
 from reenact import consent
@@ -25,6 +26,7 @@ from reenact.engines import int8_form as int8_form_module
 from reenact.engines import openvino_engine, select
 from reenact.engines.engine import Engine, EngineError
 from reenact.engines.live_step import LiveInputs
+from reenact.engines.live_texture import LiveTexture
 from reenact.engines.openvino_engine import OpenVinoEngine, has_bf16
 from reenact.engines.select import make_engine, refusal
 from reenact.engines.torch_engine import TorchEngine
@@ -198,6 +200,49 @@ def test_inputs_are_laid_out_as_the_generator_does(design: str, magnification: i
     assert not any(array.any() for array in inputs.arrays)
 
 
+@pytest.mark.parametrize("is_half", [False, True])
+def test_the_texture_follows_the_face_as_the_generators_does(is_half: bool) -> None:
+    generator = make_generator(design="photo")
+    texture = LiveTexture(generator, is_half=is_half)
+    rng = np.random.default_rng(3)
+
+    def difference(face: NDArray[np.float32] | None) -> float:
+        with torch.no_grad():
+            wanted = generator.texture_of(None if face is None else torch.from_numpy(face[None]))[0].permute(1, 2, 0)
+        texels = torch.from_numpy(texture.texels)
+        got = texels.view(torch.bfloat16) if is_half else texels
+        if is_half:
+            wanted = wanted.bfloat16()
+        # Half a step of bfloat16, where sums of another order fall on the other side of it.
+        return float(((got - wanted).abs().float() / (wanted.abs().float() + 0.05)).max())
+
+    limit = 0.01 if is_half else 1e-4
+    assert difference(None) == 0.0
+    at_rest = texture.texels.copy()
+    for _ in range(2):
+        face = rng.normal(0, 1, FACE_NUMBERS).astype(np.float32)
+        texture.follow(face)
+        assert difference(face) < limit
+        assert (texture.texels[..., :3] != at_rest[..., :3]).mean() > 0.9
+        np.testing.assert_array_equal(texture.texels[..., 3:], at_rest[..., 3:])
+
+
+@pytest.mark.parametrize("make", [TorchEngine, pytest.param(OpenVinoEngine, marks=pytest.mark.openvino)])
+def test_every_engine_shows_the_colours_of_the_face(make: Callable[..., Engine]) -> None:
+    generator, frame = make_generator(window=1, design="photo"), random_conditioning(1)[0]
+    engine = make(generator, precision="fp32")
+    pictures = []
+    for seed in range(2):
+        face = np.random.default_rng(seed).normal(0, 1, FACE_NUMBERS).astype(np.float32)
+        pictures.append(engine.generate(frame, Step.RESTART, face).copy())
+        tensor = torch.from_numpy(frame[None])
+        with torch.no_grad():
+            wanted = generator.decode(tensor, generator.stem(tensor)[:, None], torch.from_numpy(face[None]))
+        assert np.abs(pictures[-1] - 255.0 * wanted[0].permute(1, 2, 0).numpy()).max() < 0.5 + 255e-4
+    assert np.abs(pictures[0].astype(int) - pictures[1]).max() > 5
+    engine.close()
+
+
 def test_another_size_of_conditioning_is_refused() -> None:
     with pytest.raises(ValueError, match=r"conditioning: expected \(9, 128, 128\), got \(9, 64, 64\)"):
         LiveInputs(make_generator()).set(np.zeros((9, 64, 64), np.float32))
@@ -225,7 +270,7 @@ class FakeEngine:
         self.name, self.precision = name, precision
         self.is_closed = False
 
-    def generate(self, conditioning: NDArray[Any], step: Step) -> NDArray[Any]:
+    def generate(self, conditioning: NDArray[Any], step: Step, face: NDArray[Any] | None = None) -> NDArray[Any]:
         raise NotImplementedError
 
     def close(self) -> None:

@@ -89,7 +89,8 @@ def test_appearance_is_recovered(model: FaceModel, recording: Recording) -> None
 
 
 def test_windows_end_with_their_frame(data: TrainingSet, recording: Recording) -> None:
-    current, reduced, truth = data.batch(np.array([1, 7]), torch.device("cpu"))
+    batch = data.batch(np.array([1, 7]), torch.device("cpu"))
+    current, reduced, truth = batch.current, batch.reduced, batch.truth
     assert recording.window(1, 3).tolist() == [0, 0, 1]
     assert current.shape == (2, 9, SIZE, SIZE)
     assert reduced.shape == (2, 3, 9, SIZE // 4, SIZE // 4)

@@ -1,0 +1,105 @@
+"""How a target's colours change with the face, found before anything is trained.
+
+What a photograph laid over the head gets wrong of a training picture is, for the most part, not noise: it follows
+expression, gaze and pose, as creases, lips, lids and shadows do. So for each patch of the texture it is regressed on
+the numbers of the face, by ridge regression: in closed form, in seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from capture.spread import spread
+from models.generator import CONDITIONING_CHANNELS, texture_places
+from reenact.first_look import FirstLook
+from reenact.training_set import TrainingSet
+
+FRAMES = 2000
+"""Training pictures that are looked at."""
+RIDGE = 200.0
+"""Frames that a change must be seen in to be half believed, of a number as far from its mean as it usually is: frames
+of a video are not independent."""
+LEAST_UNIT = 0.02
+"""What a number varies by at least: below it there is only noise, of weights and of radians."""
+LEARNED_SHARE = 0.05
+"""Pixels a picture that a patch must have on average to change."""
+LEAST_SLOPE = 0.06
+"""Slope of the sigmoid at which colours count as no further from their bounds."""
+CORRESPONDENCE = slice(3, 6)
+assert CORRESPONDENCE.stop < CONDITIONING_CHANNELS
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What `PhotoGenerator.begin_changing` takes over."""
+
+    maps: Tensor
+    """`[F, 3, h', w']`: what each number, in units, adds to the logits of colour."""
+    offset: Tensor
+    """`[3, h', w']`: what is to be added to them for the average face."""
+    face_range: Tensor
+    """`[4, F]`: mean, unit, and the least and most in units from the mean."""
+
+
+def find_changes(data: TrainingSet, first: FirstLook, size: tuple[int, int]) -> Changes:
+    """Regress what `first`, a look of `data`'s target that does not change, gets wrong; for maps of `size`."""
+    frames = spread(data.recording.training, FRAMES)
+    face_range = _face_range(data.faces[torch.from_numpy(data.recording.training)])
+    mean, unit, low, high = face_range
+    numbers = ((data.faces[torch.from_numpy(frames)] - mean) / unit).clamp(low, high)
+    weight, missed = _misses(data, first, frames, size)
+    # Row by row of the normal equations' matrix: that of each patch sums the same products, weighted by its pixels.
+    known = torch.cat([torch.ones(len(frames), 1), numbers], 1)
+    count = known.shape[1]
+    products = (known[:, :, None] * known[:, None]).flatten(1)
+    gram = (weight.T @ products).reshape(-1, count, count)
+    right = torch.einsum("fk,ftc->tkc", known, missed)
+    seen = weight.mean(0)
+    held = torch.full((count,), RIDGE)
+    held[0] = 1.0
+    is_seen = seen > LEARNED_SHARE
+    gram = gram[is_seen] + torch.diag(held) * seen[is_seen, None, None]
+    found = torch.zeros(len(seen), count, 3)
+    found[is_seen] = torch.linalg.solve(gram, right[is_seen])
+    maps = found.permute(1, 2, 0).reshape(count, 3, *size)
+    colors = functional.interpolate(first.colors[None], size=size, mode="area")[0]
+    maps = maps / (colors * (1 - colors)).clamp(min=LEAST_SLOPE)
+    return Changes(maps[1:], maps[0], face_range)
+
+
+def _face_range(faces: Tensor) -> Tensor:
+    mean, unit = faces.mean(0), faces.std(0).clamp(min=LEAST_UNIT)
+    known = (faces - mean) / unit
+    return torch.stack([mean, unit, known.amin(0), known.amax(0)])
+
+
+def _misses(
+    data: TrainingSet, first: FirstLook, frames: NDArray[np.int64], size: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """Sum up by patch what each of `frames` shows beyond the look: weights `[F, T]`, and colours `[F, T, 3]`.
+
+    A pixel counts by the square of how far the head covers it, as least squares would have it.
+    """
+    rows, columns = size
+    look = torch.cat([first.colors, first.coverage])[None]
+    weight = torch.zeros(len(frames), rows * columns)
+    missed = torch.zeros(len(frames), rows * columns, 3)
+    for index, frame in enumerate(frames):
+        row = data.index[int(frame)]
+        codes = data.current[row : row + 1, CORRESPONDENCE].float()
+        places = texture_places(codes)
+        shown = functional.grid_sample(look, places, "bilinear", "border", align_corners=False)[0]
+        cover = shown[3] * (codes[0].sum(0) > 1e-3)
+        off = data.truth[row].float() / 255.0 - (cover * shown[:3] + (1.0 - cover) * first.plate)
+        across, up = ((places[0] + 1) / 2).unbind(-1)
+        column = (across * columns).long().clamp(0, columns - 1)
+        patch = ((up * rows).long().clamp(0, rows - 1) * columns + column).flatten()
+        weight[index].index_add_(0, patch, cover.square().flatten())
+        missed[index].index_add_(0, patch, (cover * off).flatten(1).T)
+    return weight, missed
