@@ -45,6 +45,8 @@ PAIR_SHARE = 0.5
 """As `DATA_SHARE`, for pairs."""
 KNOWN_POSE_PRIOR = 0.25
 """Strength of the prior on expression where the pose is known: it need not be kept from explaining that."""
+KNOWN_POSE_VERGENCE_SD_RAD = np.deg2rad(8.0)
+"""What holds the eyes' yaw together then: some people squint inwards, and what trembles is smoothed both ways."""
 ITERATIONS = 2
 COLD_ITERATIONS = 12
 
@@ -153,6 +155,7 @@ class Fitter:
         weights, error = fit.weights, 0.0
         low, high, prior = self.low[GAZE.start :], self.high[GAZE.start :], self.prior_precision.copy()
         prior[EXPRESSION] *= KNOWN_POSE_PRIOR
+        prior[GAZE][2] = 1.0 / KNOWN_POSE_VERGENCE_SD_RAD**2
         for _ in range(2 * ITERATIONS):
             error = self._linearize(observed, fit.rotation, fit.translation, gaze, weights)
             gaze, weights = self._explain(np.zeros(POSE.stop), gaze, weights, started, low, high, prior)

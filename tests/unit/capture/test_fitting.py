@@ -123,6 +123,22 @@ def test_a_pose_that_is_known_is_held(fitter: Fitter, project: Points, camera: C
     assert fit.error_m < 0.002
 
 
+def test_eyes_that_squint_inwards_are_believed_where_the_pose_is_known(
+    fitter: Fitter, project: Points, camera: Camera
+) -> None:
+    crossed = head(translation=(0, 0, -0.6), gaze=[[-0.12, 0.0], [0.12, 0.0]], expression=weights())
+    found = project(crossed)
+    live = fitter.fit(found.points_px, camera)
+    known = dataclasses.replace(
+        live,
+        rotation=rotation_matrix(crossed.rotation).astype(np.float64),
+        translation=crossed.translation.astype(np.float64),
+    )
+    inwards = [fit.gaze[1, 0] - fit.gaze[0, 0] for fit in (live, fitter.fit_expression(found.points_px, camera, known))]
+    assert 0.4 * 0.24 < inwards[1] < 0.24
+    assert inwards[0] < 0.6 * inwards[1]
+
+
 def test_a_hand_before_the_chin_does_not_turn_the_head(fitter: Fitter, project: Points, camera: Camera) -> None:
     found = project(head(rotation=(0.1, 0.05, 0.0)))
     points = found.points_px.copy()
