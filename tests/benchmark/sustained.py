@@ -17,9 +17,11 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import av
 from aiohttp import ClientSession
@@ -39,6 +41,8 @@ LOADED_S = 90.0
 """Time for the target to be loaded."""
 KEY_EVERY = 60
 """Frames between key frames of the camera: it cannot be asked for one."""
+TRACKED_S = 300.0
+"""Time for a training's video to be tracked."""
 SOURCE_SIZE = (640, 480)
 MAX_FRAMES = 300
 
@@ -176,12 +180,45 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def begin_training(address: str, video: Path) -> None:
+    """Let the server train a target from `video`, and wait until it is at it."""
+    about = {
+        "title": "Nora", "person": "Nora Berg", "purpose": "a benchmark", "until": "2099-12-31",
+        "statement": "I agree that this face is shown.",
+    }  # fmt: skip
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"{address}/api/jobs", json.dumps(about).encode(), headers)
+    with urllib.request.urlopen(request) as answer:
+        job = f"{address}/api/jobs/{json.load(answer)['id']}"
+    urllib.request.urlopen(urllib.request.Request(f"{job}/video", video.read_bytes(), method="PUT")).close()
+    until_s = time.monotonic() + TRACKED_S
+    while time.monotonic() < until_s:
+        with urllib.request.urlopen(job) as answer:
+            entry = json.load(answer)
+        progress = entry["progress"] or {}
+        if progress.get("label") == "training" and progress.get("done"):
+            return
+        if entry["state"] not in ("queued", "training"):
+            raise RuntimeError(f"the training is {entry['state']}: {entry}")
+        time.sleep(1.0)
+    raise RuntimeError(f"the training does not begin within {TRACKED_S:.0f} s: {entry}")
+
+
 def measure_sustained(
-    clip: Path, *, actor: str, fps: float, seconds: float, settings: tuple[str, ...] = ()
+    clip: Path, *, actor: str, fps: float, seconds: float, settings: tuple[str, ...] = (), training: Path | None = None
 ) -> dict[str, Any]:
-    """Serve `actor` in one process to a client in another; `settings` as `a.b=c`."""
+    """Serve `actor` in one process to a client in another; `settings` as `a.b=c`.
+
+    While the server has a target to train from the video `training`, if one is given.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        with serving(Path(folder) / "server.log", "--actor", actor, settings=settings) as (address, process):
+        data = Path(folder) / "data"
+        with (
+            mock.patch.dict(os.environ, {"REENACT_DATA": str(data)} if training else {}),
+            serving(Path(folder) / "server.log", "--actor", actor, settings=settings) as (address, process),
+        ):
+            if training is not None:
+                begin_training(address, training)
             command = [sys.executable, "-m", "tests.benchmark.sustained", "--client", address, "--server", process.pid]
             command += ["--clip", clip, "--fps", fps, "--seconds", seconds]
             done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
@@ -210,6 +247,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0, help="how long (default 60)")
     parser.add_argument("--set", action="append", default=[], metavar="A.B=C", help="a setting of the server")
     parser.add_argument("--clip", type=Path, help="video of a face (default: one out of a registry)")
+    parser.add_argument("--training", type=Path, help="while a target is being trained from this video")
     parser.add_argument("--client", help=argparse.SUPPRESS)
     parser.add_argument("--server", type=int, default=0, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -217,7 +255,9 @@ def main() -> int:
     if args.client:
         print(json.dumps(asyncio.run(be_client(args.client, clip, args.fps, args.seconds, args.server))))
         return 0
-    result = measure_sustained(clip, actor=args.actor, fps=args.fps, seconds=args.seconds, settings=tuple(args.set))
+    result = measure_sustained(
+        clip, actor=args.actor, fps=args.fps, seconds=args.seconds, settings=tuple(args.set), training=args.training
+    )
     print(describe(result))
     print(json.dumps(result))
     return 0
