@@ -108,8 +108,8 @@ class PhotoGenerator(LeanGenerator):
         """
         self.changes.copy_(maps)
         self.face_range.copy_(face_range)
-        size = self.config.texture_size
-        self.texture[0, :3] += functional.interpolate(offset[None], size=size, mode="bilinear", align_corners=False)[0]
+        size, offset = self.config.texture_size, offset[None].to(self.texture)
+        self.texture[0, :3] += functional.interpolate(offset, size=size, mode="bilinear", align_corners=False)[0]
 
 
 def useful_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
