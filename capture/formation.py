@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.face import EQUATOR_SIZE, LID_CLEARANCE, LOOK_DOWN_RAD, LOOK_UP_RAD, LOOK_YAW_RAD, FaceModel
+from capture.deformation import Deformation
+from models.face import FaceModel
 from models.levels import FaceLevels, Level, LevelsConfig, eyeball_projections
-from models.params import EXPRESSION_INDEX, EXPRESSION_SIZE
 
 GEOMETRY_UNIT = 1e-3
 """Metres that one unit of a geometry level's parameters stands for: optimisers like numbers of about one."""
@@ -56,17 +56,14 @@ class FaceFormation(nn.Module):
         self.model = model
         levels = levels or FaceLevels.empty(model)
         count = len(model.mean)
-        for name in ("mean", "identity_basis", "expression_basis", "reflectance_mean", "reflectance_basis"):
+        self.deformation = Deformation(model)
+        for name in ("mean", "identity_basis", "reflectance_mean", "reflectance_basis"):
             array = getattr(model, name)
             flat = array.reshape(len(array), -1) if array.ndim == 3 else array.reshape(-1)
             self.register_buffer(name, torch.from_numpy(flat.copy()), persistent=False)
         self.register_buffer("triangles", torch.from_numpy(model.triangles.astype(np.int64)), persistent=False)
-        for side, lid in zip(("left", "right"), model.lid_vertices, strict=True):
-            self.register_buffer(f"lid_{side}", torch.from_numpy(lid.astype(np.int64)), persistent=False)
         for side, motions in zip(("left", "right"), eyeball_projections(model), strict=True):
             self.register_buffer(f"sphere_{side}", torch.from_numpy(motions), persistent=False)
-        columns = [EXPRESSION_INDEX[name] for name in _LOOK_ORDER]
-        self.register_buffer("look_columns", torch.tensor(columns), persistent=False)
         self.geometry_levels = nn.ParameterList(
             torch.from_numpy(basis.reshape(len(basis), 3 * count) / GEOMETRY_UNIT) for basis in levels.geometry
         )
@@ -76,15 +73,16 @@ class FaceFormation(nn.Module):
 
     mean: Tensor
     identity_basis: Tensor
-    expression_basis: Tensor
     reflectance_mean: Tensor
     reflectance_basis: Tensor
     triangles: Tensor
-    lid_left: Tensor
-    lid_right: Tensor
     sphere_left: Tensor
     sphere_right: Tensor
-    look_columns: Tensor
+
+    @property
+    def lids(self) -> tuple[Tensor, Tensor]:
+        """Vertices of the left and the right eye's lids."""
+        return self.deformation.lid_left, self.deformation.lid_right
 
     @property
     def config(self) -> LevelsConfig:
@@ -150,7 +148,7 @@ class FaceFormation(nn.Module):
 
     def motion(self, expression: Tensor, gaze: Tensor, at: Tensor) -> Tensor:
         """Give the offsets in metres `[B, S, 3]` by which the blendshapes move the vertices `at [S]` of the skin."""
-        offset = (expression + self.look_weights(gaze)) @ _columns(self.expression_basis, at)
+        offset = (expression + self.deformation.look_weights(gaze)) @ _columns(self.deformation.basis, at)
         return offset.reshape(len(expression), -1, 3)
 
     @staticmethod
@@ -166,36 +164,10 @@ class FaceFormation(nn.Module):
         a, b, c = (value.reshape(len(base), -1, 3) for value in values)
         return a, b, c
 
-    def look_weights(self, gaze: Tensor) -> Tensor:
-        """Derive the eight `eyeLook*` weights from `gaze [B, 2, 2]`; zero elsewhere, `[B, 52]`."""
-        yaw, pitch = gaze.unbind(2)
-        outward = yaw * yaw.new_tensor([1.0, -1.0])
-        sides = torch.stack(
-            [outward / LOOK_YAW_RAD, -outward / LOOK_YAW_RAD, pitch / LOOK_UP_RAD, -pitch / LOOK_DOWN_RAD], 2
-        )
-        weights = sides.clamp(0.0, 1.0).flatten(1)
-        return weights.new_zeros(len(gaze), EXPRESSION_SIZE).index_copy(1, self.look_columns, weights)
-
     def deform(self, neutral: Tensor, expression: Tensor, gaze: Tensor) -> Tensor:
-        """Move heads at rest `[B, V, 3]` by `expression [B, 52]` and `gaze [B, 2, 2]`: `[B, V, 3]`, head frame.
-
-        Lids stay outside the eyeballs and eyeballs turn, as in `FaceModel.vertices`.
-        """
-        weights = expression + self.look_weights(gaze)
-        moved = torch.addmm(neutral.flatten(1), weights, self.expression_basis).reshape(neutral.shape)
-        turns = gaze_matrix(gaze)
-        parts = [moved[:, : self.model.eye_ranges[0][0]]]
-        for eye, (start, stop) in enumerate(self.model.eye_ranges):
-            ball = neutral[:, start:stop]
-            center = ball[:, -EQUATOR_SIZE:].mean(1, keepdim=True)
-            radius = (ball[:, :1] - center).norm(dim=2, keepdim=True)
-            lid = self.lid_right if eye else self.lid_left
-            offset = parts[0][:, lid] - center
-            length = offset.norm(dim=2, keepdim=True).clamp(min=1e-6)
-            outside = center + offset * (LID_CLEARANCE * radius / length).clamp(min=1.0)
-            parts[0] = parts[0].index_copy(1, lid, outside)
-            parts.append((moved[:, start:stop] - center) @ turns[:, eye].transpose(1, 2) + center)
-        return torch.cat(parts, 1)
+        """Move heads at rest `[B, V, 3]` by `expression [B, 52]` and `gaze [B, 2, 2]`: `[B, V, 3]`, head frame."""
+        moved: Tensor = self.deformation(neutral, expression, gaze)
+        return moved
 
     def normals(self, vertices: Tensor) -> Tensor:
         """Average area-weighted face normals at each vertex of `[B, V, 3]`; gives unit vectors."""
@@ -237,22 +209,9 @@ class FaceFormation(nn.Module):
         )
 
 
-_LOOK_ORDER = tuple(
-    f"eyeLook{direction}{side}" for side in ("Left", "Right") for direction in ("Out", "In", "Up", "Down")
-)
-
-
 def _columns(basis: Tensor, at: Tensor) -> Tensor:
     """Take the vertices `at [S]` out of a flat basis `[K, 3 V]`: `[K, 3 S]`."""
     return basis.reshape(len(basis), -1, 3).index_select(1, at).flatten(1)
-
-
-def gaze_matrix(gaze: Tensor) -> Tensor:
-    """Turn gaze `[..., 2]` (yaw, pitch) into rotation matrices `[..., 3, 3]`: `Ry(yaw) Rx(-pitch)`."""
-    (cy, cp), (sy, sp) = gaze.cos().unbind(-1), gaze.sin().unbind(-1)
-    zero = torch.zeros_like(cy)
-    rows = [torch.stack(row, -1) for row in ((cy, -sy * sp, sy * cp), (zero, cp, sp), (-sy, -cy * sp, cy * cp))]
-    return torch.stack(rows, -2)
 
 
 def posed(vertices: Tensor, rotation: Tensor, translation: Tensor) -> Tensor:

@@ -49,8 +49,8 @@ class RegressorConfig:
     """Channels to which the last map of the face and of an eye is reduced before it is read as a whole."""
     code: tuple[int, int] = (224, 96)
     """Numbers in which the face and each eye are summed up."""
-    solver: tuple[int, int] = (384, 256)
-    """Widths of the solver from landmarks to parameters."""
+    solver: tuple[int, int, int] = (512, 512, 512)
+    """Widths of the solver from landmarks to parameters; a layer as wide as the one before it adds to that."""
     eye_head: int = 96
     """Width of the layer that turns what is known of one eye into its gaze and lids."""
     geometry_levels: tuple[int, int] = (32, 64)
@@ -202,6 +202,19 @@ class _Layer(nn.Module):
         return functional.relu(self.norm(self.conv(x)))
 
 
+class _Dense(nn.Module):
+    """Every number in, rectifier; added to what came in where that is as wide (He et al. 2016)."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(inputs, outputs)
+        self._is_added = inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = functional.relu(self.linear(x))
+        return x + y if self._is_added else y
+
+
 class FaceRegressor(nn.Module):
     """Face crop to raw outputs of about unit size; `split` gives them their meaning.
 
@@ -232,13 +245,12 @@ class FaceRegressor(nn.Module):
             _Layer(second, third, stride=2), _Layer(third, config.summary_channels[1], size=1)
         )
         self.eye_code = nn.Linear(config.summary_channels[1] * (rows // 4) * (columns // 4), config.code[1])
-        self.solve = nn.Sequential(
-            nn.Linear(2 * LANDMARKS + 4 * points, config.solver[0]), nn.ReLU(), nn.Linear(*config.solver), nn.ReLU()
-        )
-        codes = config.code[0] + 2 * config.code[1] + config.solver[1] + 1
+        inputs = (2 * LANDMARKS + 4 * points, *config.solver)
+        self.solve = nn.Sequential(*(_Dense(a, b) for a, b in itertools.pairwise(inputs)))
+        codes = config.code[0] + 2 * config.code[1] + config.solver[-1] + 1
         self.read = nn.Linear(codes, codes)
         self.out = nn.Linear(codes, config.outputs)
-        self.solved = nn.Linear(config.solver[1], config.outputs)
+        self.solved = nn.Linear(config.solver[-1], config.outputs)
         self.of_eye = nn.Sequential(
             nn.Linear(config.code[1] + 2 * points + 6, config.eye_head), nn.ReLU(), nn.Linear(config.eye_head, 5)
         )

@@ -53,7 +53,7 @@ def measure(formation: FaceFormation, said: Regressed, truth: Truth, skin: Tenso
     distance = truth.translation.norm(dim=1)
     off = (said.expression - truth.expression).abs()
     sight = sight_angle(said.gaze, truth.gaze)
-    seen = seen_eyes(truth, (formation.lid_left, formation.lid_right))
+    seen = seen_eyes(truth, formation.lids)
     seen = seen.where(seen.sum(1, keepdim=True) > MIN_SEEN, seen.new_tensor(torch.nan))
     row = {
         "rotation_deg": torch.rad2deg(rotation_angle(said.rotation, truth.rotation)),

@@ -71,11 +71,11 @@ class TrackerObjective(nn.Module):
             raw = self.regressor(crops.contiguous(memory_format=torch.channels_last))
         count = len(truth.crop)
         terms = self.supervision(self.formation, self.regressor.split(raw[:count]), truth, self.rounding)
-        seen = seen_eyes(truth, (self.formation.lid_left, self.formation.lid_right))
+        seen = seen_eyes(truth, self.formation.lids)
         pointing, misses = self.pointing(truth.landmarks, seen, truth.confidence)
         terms["pointing"] = self._weights.pointing * pointing
         terms["recombined"] = self._weights.recombined * self.recombination(
-            self.formation, self.regressor, truth, misses, self.rounding
+            self.regressor, truth, misses, self.rounding
         )
         if frames is not None:
             terms |= self._judge_frames(self.regressor.split(raw[count:]), frames)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from capture.binding import LandmarkBinding
-from capture.formation import FaceFormation, posed, project
+from capture.deformation import Deformation
+from capture.formation import posed, project
 from capture.formation_losses import LossWeights
 from capture.train_tracker.pointing import Misses
 from capture.train_tracker.supervision import (
@@ -31,8 +32,8 @@ from models.face import FaceModel
 from models.mesh_trunk import LANDMARKS
 from models.regressor import FaceRegressor, place, translation
 
-COPIES = 3
-"""Faces dealt for each one of the batch."""
+COPIES = 10
+"""Faces dealt for each one of the batch: the solver is small, and moving its few vertices is cheap."""
 TURN_RAD = 0.1
 """Standard deviation of what is added to a pose, about each axis."""
 SHIFT = 0.03
@@ -49,7 +50,10 @@ class Recombination(nn.Module):
     def __init__(self, model: FaceModel, binding: LandmarkBinding, weights: LossWeights) -> None:
         super().__init__()
         self.weights = weights
-        self.register_buffer("corners", torch.from_numpy(binding.corners(model).astype(np.int64)), persistent=False)
+        corners = binding.corners(model).astype(np.int64)
+        self.deformation = Deformation(model, np.unique(corners))
+        corners = np.searchsorted(self.deformation.at.numpy(), corners)
+        self.register_buffer("corners", torch.from_numpy(corners), persistent=False)
         self.register_buffer("barycentric", torch.from_numpy(binding.barycentric), persistent=False)
         self.register_buffer("eye_points", torch.tensor(EYE_POINTS), persistent=False)
 
@@ -57,9 +61,7 @@ class Recombination(nn.Module):
     barycentric: Tensor
     eye_points: Tensor
 
-    def forward(
-        self, formation: FaceFormation, regressor: FaceRegressor, truth: Truth, misses: Misses, rounding: float = 1.0
-    ) -> Tensor:
+    def forward(self, regressor: FaceRegressor, truth: Truth, misses: Misses, rounding: float = 1.0) -> Tensor:
         """Give the solver's loss on the batch's faces dealt anew, a scalar; `rounding` as in `Supervision`.
 
         `misses` are what the pass over the batch got wrong: the errors that the solver will have to live with.
@@ -74,7 +76,7 @@ class Recombination(nn.Module):
             rotation = _turns(len(pose), TURN_RAD, truth.rotation) @ truth.rotation[pose]
             where = place(truth.translation[pose], truth.rotation[pose], focal, size)
             where = where + SHIFT * torch.randn_like(where)
-            moved = formation.deform(truth.vertices[shape], expression, gaze)
+            moved = self.deformation(truth.vertices[:, self.deformation.at][shape], expression, gaze)
             points = (moved[:, self.corners] * self.barycentric[..., None]).sum(2)
             pixels = project(posed(points, rotation, translation(where, rotation, focal, size)), focal, size)
             low, high = MISSED

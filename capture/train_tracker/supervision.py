@@ -114,7 +114,7 @@ class Supervision(nn.Module):
             return (errors.flatten(1).mean(1) * face).sum() / count
 
         true_place = place(truth.translation, truth.rotation, truth.focal_px, truth.crop.shape[-1])
-        seen = seen_eyes(truth, (formation.lid_left, formation.lid_right))
+        seen = seen_eyes(truth, formation.lids)
         turned = rotation_angle(said.rotation, truth.rotation)
         weight_error = (said.expression - truth.expression).abs()
         terms = {

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from capture.deformation import Deformation
 from capture.formation import FaceFormation, linear_to_srgb, posed, project, sample_image, srgb_to_linear
 from models import illumination
 from models.camera import Camera, rotation_matrix
@@ -145,3 +146,17 @@ def test_colours_decode_and_encode_as_in_numpy() -> None:
     color = torch.linspace(0, 1, 101)
     np.testing.assert_allclose(srgb_to_linear(color).numpy(), illumination.srgb_to_linear(color.numpy()), atol=1e-6)
     torch.testing.assert_close(linear_to_srgb(srgb_to_linear(color)), color, atol=1e-5, rtol=0)
+
+
+def test_a_part_of_a_head_moves_as_it_does_within_the_whole(model: FaceModel) -> None:
+    rng = np.random.default_rng(5)
+    wanted = rng.choice(len(model.mean), 200, replace=False)
+    part, whole = Deformation(model, wanted), Deformation(model)
+    assert set(wanted) <= set(part.at.tolist())
+    assert len(part.at) < len(model.mean) // 4
+    neutral = torch.from_numpy(model.mean + rng.normal(0, 1e-3, (3, *model.mean.shape)).astype(np.float32))
+    expression = torch.from_numpy(rng.uniform(0, 1, (3, 52)).astype(np.float32))
+    gaze = torch.from_numpy(rng.uniform(-0.4, 0.4, (3, 2, 2)).astype(np.float32))
+    moved = whole(neutral, expression, gaze)
+    assert float((moved - neutral).norm(dim=2).amax()) > 0.005
+    torch.testing.assert_close(part(neutral[:, part.at], expression, gaze), moved[:, part.at], atol=1e-6, rtol=0)

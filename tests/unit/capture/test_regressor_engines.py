@@ -25,7 +25,7 @@ from models.regressor import FaceRegressor, RegressorConfig
 
 SMALL = RegressorConfig(
     size=128, widths=(4, 4, 8, 8), narrow=4, eye_window=(16, 24), eye_widths=(4, 4, 8), summary_channels=(4, 4),
-    code=(16, 8), solver=(16, 16), geometry_levels=(3, 5), reflectance_levels=(2, 4),
+    code=(16, 8), solver=(16, 16, 16), geometry_levels=(3, 5), reflectance_levels=(2, 4),
 )  # fmt: skip
 
 

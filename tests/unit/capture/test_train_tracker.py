@@ -116,21 +116,20 @@ def test_the_solver_learns_from_faces_dealt_anew(model: FaceModel, painted: Arra
     truth, regressor = Truth.from_arrays(painted, CPU), FaceRegressor()
     regressor.settle(truth.landmarks[truth.confidence > 0.5].mean(0))
     recombination = Recombination(model, LandmarkBinding.load(), LossWeights())
-    formation = FaceFormation(model)
     points = len(EYE_POINTS[0])
     misses = Misses(torch.randn(len(truth.crop), 468, 2), torch.randn(len(truth.crop), 2, points, 2))
     solver = [*regressor.solve.parameters(), *regressor.solved.parameters()]
     optimizer = torch.optim.Adam(solver, lr=2e-3)
     costs = []
     for _ in range(40):
-        cost = recombination(formation, regressor, truth, misses)
+        cost = recombination(regressor, truth, misses)
         optimizer.zero_grad()
         cost.backward()
         optimizer.step()
         costs.append(float(cost.detach()))
     assert sum(costs[-5:]) < 0.8 * sum(costs[:5])
     nobody = dataclasses.replace(truth, confidence=torch.zeros_like(truth.confidence))
-    assert float(recombination(formation, regressor, nobody, misses)) == 0.0
+    assert float(recombination(regressor, nobody, misses)) == 0.0
 
 
 def test_faces_on_the_shelf_come_first_and_new_ones_are_put_there(painted: Arrays, tmp_path: Path) -> None:

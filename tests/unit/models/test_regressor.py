@@ -16,7 +16,7 @@ from models.regressor import FaceRegressor, RegressorConfig, place, rotation_fro
 
 SMALL = RegressorConfig(
     size=128, widths=(4, 4, 8, 8), narrow=4, eye_window=(16, 24), eye_widths=(4, 4, 8), summary_channels=(4, 4),
-    code=(16, 8), solver=(16, 16), geometry_levels=(3, 5), reflectance_levels=(2, 4),
+    code=(16, 8), solver=(16, 16, 16), geometry_levels=(3, 5), reflectance_levels=(2, 4),
 )  # fmt: skip
 
 
@@ -139,21 +139,25 @@ def test_a_mirrored_face_looks_to_the_other_side() -> None:
     torch.manual_seed(0)
     regressor = FaceRegressor(SMALL).eval()
     settle_on_a_face(regressor)
+    of_eye = regressor.of_eye[2]
+    assert isinstance(of_eye, nn.Linear)
     with torch.no_grad():
         for layer in (regressor.out, regressor.solved):  # what is read of each eye by itself alone
             layer.weight.zero_()
+        of_eye.weight.mul_(100.0)  # fresh weights say next to nothing
         crop = torch.rand(1, 3, 128, 128)
         seen, mirrored = (regressor.split(regressor(view)) for view in (crop, crop.flip(3)))
     swapped = mirrored.gaze.flip(1) * torch.tensor([-1.0, 1.0])
     assert float((seen.gaze - seen.gaze.flip(1)).abs().max()) > 1e-3
-    torch.testing.assert_close(seen.gaze, swapped, atol=1e-5, rtol=1e-3)
+    torch.testing.assert_close(seen.gaze, swapped, atol=2e-4, rtol=1e-3)
     blinks = [EXPRESSION_INDEX["eyeBlinkLeft"], EXPRESSION_INDEX["eyeBlinkRight"]]
-    torch.testing.assert_close(seen.expression[:, blinks], mirrored.expression[:, blinks].flip(1), atol=1e-5, rtol=1e-3)
+    torch.testing.assert_close(seen.expression[:, blinks], mirrored.expression[:, blinks].flip(1), atol=2e-4, rtol=1e-3)
 
 
 def test_learns_a_rotation_from_pixels() -> None:
     torch.manual_seed(0)
     regressor = FaceRegressor(SMALL)
+    settle_on_a_face(regressor)  # far from where they are expected, landmarks would drown what else is read
     optimizer = torch.optim.Adam(regressor.parameters(), 3e-3)
     truth = torch.linspace(-1, 1, 8)
     ramp = torch.linspace(-1, 1, 128)
