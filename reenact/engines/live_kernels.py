@@ -146,17 +146,21 @@ def looker_up(channels: int, block: int, magnification: int, *, is_half: bool = 
 
 @functools.cache
 def changer(*, is_half: bool) -> Kernel:
-    """Make `change(rest [h, w, 3], added [h', w', 3], texture [h, w, C])`.
+    """Make `change(rest [h, w, 3], added [h', w', 3], moves [h', w'], texture [h, w, C])`.
 
-    It writes the sum to the texture's first three channels, `added` enlarged bilinearly. The texture is float32 or,
-    `is_half`, bfloat16 as uint16, rounded to nearest even.
+    It writes the sum to the texture's first three channels, `added` enlarged bilinearly; between places that do not
+    move, where it would be nothing, the texture stays. That is float32 or, `is_half`, bfloat16 as uint16, rounded to
+    nearest even.
     """
 
     @_compiled()
-    def change(rest: Array, added: Array, texture: Array) -> None:  # pragma: no cover - compiled
+    def change(
+        rest: Array, added: Array, moves: NDArray[np.bool_], texture: Array
+    ) -> None:  # pragma: no cover - compiled
         height, width = rest.shape[:2]
         rows, columns = added.shape[:2]
         line = np.empty((columns, 3), np.float32)
+        is_moving = np.empty(columns, np.bool_)
         sums = np.empty(3, np.float32)
         bits = sums.view(np.uint32)
         for y in range(height):
@@ -164,6 +168,7 @@ def changer(*, is_half: bool) -> Kernel:
             top = int(v)
             bottom, down = min(top + 1, rows - 1), v - _f32(top)
             for column in range(columns):
+                is_moving[column] = moves[top, column] or moves[bottom, column]
                 for k in range(3):
                     above = added[top, column, k]
                     line[column, k] = above + down * (added[bottom, column, k] - above)
@@ -171,6 +176,8 @@ def changer(*, is_half: bool) -> Kernel:
                 u = max((_f32(x) + _f32(0.5)) * _f32(columns) / _f32(width) - _f32(0.5), _f32(0.0))
                 left = int(u)
                 right, across = min(left + 1, columns - 1), u - _f32(left)
+                if not (is_moving[left] or is_moving[right]):
+                    continue
                 for k in range(3):
                     sums[k] = rest[y, x, k] + line[left, k] + across * (line[right, k] - line[left, k])
                     if is_half:

@@ -30,6 +30,7 @@ class LiveTexture:
             self._rest = np.ascontiguousarray(texture[:, :, :3].numpy())
             maps = generator.changes.detach().float().cpu()
             self._changes = maps.permute(0, 2, 3, 1).flatten(1).contiguous().numpy()
+            self._moves = maps.abs().amax((0, 1)).numpy() > 0.0
             self._range = generator.face_range.detach().float().cpu().numpy()
             self._shape = (*generator.config.change_size, 3)
             self._change = live_kernels.changer(is_half=is_half)
@@ -40,4 +41,4 @@ class LiveTexture:
             return
         mean, unit, low, high = self._range
         change = np.clip((face - mean) / unit, low, high) @ self._changes
-        self._change(self._rest, change.reshape(self._shape), self.texels)
+        self._change(self._rest, change.reshape(self._shape), self._moves, self.texels)
