@@ -6,11 +6,13 @@ cannot hide: it must show in the pixels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from capture.landmarks import Landmarks
 
 Array = NDArray[np.float64]
 
@@ -70,6 +72,13 @@ def measure(points_px: NDArray[np.float32], depth_px: NDArray[np.float32]) -> di
     is_open = np.mean(openings, 0) > MIN_OPENNESS * np.mean(widths, 0)
     series["gaze_horizontal"][seen] = np.where(is_open, np.mean(places, 0), np.nan)
     return series
+
+
+def measure_found(found: Sequence[Landmarks | None]) -> dict[str, Array]:
+    """Do `measure` of what a detector found in each frame, None where there was no face."""
+    nothing = np.full((478, 3), np.nan, np.float32)
+    points = np.stack([nothing if one is None else np.column_stack([one.points_px, one.depth_px]) for one in found])
+    return measure(points[..., :2], points[..., 2])
 
 
 def follow_correlation(

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capture.dense_pose import Read, align
-from capture.follow import measure
+from capture.follow import measure_found
 from capture.landmarks import Landmarks
 from capture.smoothing import FaceSmoother, SmoothingSettings
 from capture.spread import spread
@@ -209,9 +209,7 @@ def _spread(found: Sequence[Landmarks | None], count: int) -> NDArray[np.int64]:
 
 def _check(params: FaceParams, found: Sequence[Landmarks | None]) -> dict[str, float]:
     """Correlate parameters with what the landmarks alone say."""
-    nothing = np.full((478, 3), np.nan, np.float32)
-    points = np.stack([nothing if f is None else np.column_stack([f.points_px, f.depth_px]) for f in found])
-    seen = measure(points[..., :2], points[..., 2])
+    seen = measure_found(found)
     blink = params.expression[:, [EXPRESSION_INDEX["eyeBlinkLeft"], EXPRESSION_INDEX["eyeBlinkRight"]]].mean(1)
     pairs = {
         "blink": (-blink, seen["eye_opening"]),

@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from capture.spread import spread
-from models.generator import CONDITIONING_CHANNELS, texture_places
-from reenact.first_look import FirstLook
+from models.generator import texture_places
+from reenact.conditioning import GROUPS
+from reenact.first_look import FirstLook, texels_of
 from reenact.training_set import TrainingSet
 
 FRAMES = 2000
@@ -31,8 +32,6 @@ LEARNED_SHARE = 0.05
 """Pixels a picture that a patch must have on average to change."""
 LEAST_SLOPE = 0.06
 """Slope of the sigmoid at which colours count as no further from their bounds."""
-CORRESPONDENCE = slice(3, 6)
-assert CORRESPONDENCE.stop < CONDITIONING_CHANNELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ class Changes:
     """`[4, F]`: mean, unit, and the least and most in units from the mean."""
 
 
-def find_changes(data: TrainingSet, first: FirstLook, size: tuple[int, int]) -> Changes:
+def find_changes(data: TrainingSet, first: FirstLook, size: tuple[int, ...]) -> Changes:
     """Regress what `first`, a look of `data`'s target that does not change, gets wrong; for maps of `size`."""
     frames = spread(data.recording.training, FRAMES)
     face_range = _face_range(data.faces[torch.from_numpy(data.recording.training)])
@@ -80,26 +79,23 @@ def _face_range(faces: Tensor) -> Tensor:
 
 
 def _misses(
-    data: TrainingSet, first: FirstLook, frames: NDArray[np.int64], size: tuple[int, int]
+    data: TrainingSet, first: FirstLook, frames: NDArray[np.int64], size: tuple[int, ...]
 ) -> tuple[Tensor, Tensor]:
     """Sum up by patch what each of `frames` shows beyond the look: weights `[F, T]`, and colours `[F, T, 3]`.
 
     A pixel counts by the square of how far the head covers it, as least squares would have it.
     """
-    rows, columns = size
     look = torch.cat([first.colors, first.coverage])[None]
-    weight = torch.zeros(len(frames), rows * columns)
-    missed = torch.zeros(len(frames), rows * columns, 3)
+    weight = torch.zeros(len(frames), size[0] * size[1])
+    missed = torch.zeros(len(frames), size[0] * size[1], 3)
     for index, frame in enumerate(frames):
         row = data.index[int(frame)]
-        codes = data.current[row : row + 1, CORRESPONDENCE].float()
-        places = texture_places(codes)
-        shown = functional.grid_sample(look, places, "bilinear", "border", align_corners=False)[0]
-        cover = shown[3] * (codes[0].sum(0) > 1e-3)
+        codes = data.current[row : row + 1, GROUPS["correspondence"]].float()
+        shown = functional.grid_sample(look, texture_places(codes), "bilinear", "border", align_corners=False)[0]
+        patch = texels_of(codes, size).flatten()
+        cover = shown[3] * (patch >= 0).reshape(shown[3].shape)
         off = data.truth[row].float() / 255.0 - (cover * shown[:3] + (1.0 - cover) * first.plate)
-        across, up = ((places[0] + 1) / 2).unbind(-1)
-        column = (across * columns).long().clamp(0, columns - 1)
-        patch = ((up * rows).long().clamp(0, rows - 1) * columns + column).flatten()
+        patch = patch.clamp(min=0)  # where there is no head, nothing is covered
         weight[index].index_add_(0, patch, cover.square().flatten())
         missed[index].index_add_(0, patch, (cover * off).flatten(1).T)
     return weight, missed

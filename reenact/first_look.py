@@ -99,18 +99,24 @@ def _watch(
     recording: Recording, model: FaceModel, look: FaceParams, config: GeneratorConfig, frames: NDArray[np.int64]
 ) -> Iterator[_Seen]:
     """Render frames with the whole card, and say what each pixel shows."""
-    size, (rows, columns) = config.resolution, config.texture_size
+    size = config.resolution
     renderer = ConditioningRenderer(model, recording.camera.scaled(size, size), Halo())
     cell_of = np.append(np.tile(np.arange(CELLS[0] * CELLS[1], dtype=np.int16), 2), np.int16(-1))  # two triangles each
     buffer = np.zeros((CHANNELS, size, size), np.float32)
     for frame in frames:
         params = recording.params[int(frame)].replace(reflectance=look.reflectance, illumination=look.illumination)
         codes = torch.from_numpy(renderer.render(params, buffer)[None, GROUPS["correspondence"]])
-        across, up = ((texture_places(codes)[0] + 1) / 2).unbind(-1)
-        column = (across * columns - 0.5).round().clamp(0, columns - 1).int()
-        row = (up * rows - 0.5).round().clamp(0, rows - 1).int()
-        texel = torch.where(codes[0].sum(0) > 1e-3, row * columns + column, -1).numpy()
+        texel = texels_of(codes, config.texture_size)[0].numpy()
         yield _Seen(texel, cell_of[np.maximum(renderer.halo_triangles, -1)], recording.picture(int(frame), size))
+
+
+def texels_of(codes: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Say which texel of a texture of `size`, rows and columns, codes `[B, 3, H, W]` show: `[B, H, W]`, -1 for none."""
+    rows, columns = size
+    across, up = ((texture_places(codes) + 1) / 2).unbind(-1)
+    column = (across * columns - 0.5).round().clamp(0, columns - 1).int()
+    row = (up * rows - 0.5).round().clamp(0, rows - 1).int()
+    return torch.where(codes.sum(1) > 1e-3, row * columns + column, -1)
 
 
 class _Sums:

@@ -130,7 +130,7 @@ class Trainer:
         if photo is not None and first is not None:
             photo.begin(first.colors, first.coverage, torch.from_numpy(first.cells))
             if generator.change_size:
-                changes = find_changes(data, first, (generator.change_size[0], generator.change_size[1]))
+                changes = find_changes(data, first, generator.change_size)
                 photo.begin_changing(changes.maps, changes.offset, changes.face_range)
             # A texel that is hardly ever seen would be thrown far by Adam's few steps: it stays as its neighbours are.
             is_seen = first.is_seen.to(device)

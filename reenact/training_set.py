@@ -77,7 +77,7 @@ class TrainingSet:
         windows = torch.tensor(np.stack([self.recording.window(int(frame), self.window) for frame in frames]))
         current = self.current[rows].to(device).float().contiguous(memory_format=torch.channels_last)
         truth = self.truth[rows].to(device).float() / 255.0
-        face = self.faces[torch.from_numpy(np.asarray(frames))].to(device)
+        face = self.faces[torch.from_numpy(frames)].to(device)
         return Batch(current, self.reduced[windows].to(device).float(), face, truth)
 
     def pictures(self, frames: NDArray[np.int64]) -> Tensor:

@@ -26,7 +26,7 @@ class LiveTexture:
         """`[h, w, C]`, for the face of the last `follow`."""
         self._changes: Array | None = None
         if isinstance(generator, PhotoGenerator) and generator.config.change_size:
-            self.texels = self.texels.copy()
+            self.texels = self.texels.copy()  # a generator laid out channels last would be written to
             self._rest = np.ascontiguousarray(texture[:, :, :3].numpy())
             maps = generator.changes.detach().float().cpu()
             self._changes = maps.permute(0, 2, 3, 1).flatten(1).contiguous().numpy()

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from capture.follow import follow_correlation, measure
+from capture.follow import follow_correlation, measure_found
 from capture.landmarks import LandmarkDetector, Landmarks
 from capture.whole_video import Pictures, track_whole_video
 from models.camera import Camera
@@ -46,10 +46,7 @@ class Watched:
 
     def series(self, frames: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
         """Measure the landmarks of `frames`."""
-        nothing = np.full((478, 3), np.nan, np.float32)
-        points = [nothing if f is None else np.column_stack([f.points_px, f.depth_px]) for f in self.found]
-        chosen = np.stack(points)[frames]
-        return measure(chosen[..., :2], chosen[..., 2])
+        return measure_found([self.found[frame] for frame in frames])
 
 
 def watch(path: Path) -> Watched:
