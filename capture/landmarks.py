@@ -2,14 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import importlib
-import os
-import sys
-import warnings
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -17,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capture.face_mesh import COUNT, MESH, FaceMesh, Region
+from capture.solutions import on_own_thread, silence, solution
 
 Image = NDArray[np.uint8]
 Array = NDArray[np.float32]
@@ -54,17 +47,6 @@ class Detection:
     """`[2, 2]` (u, v), the left one in the image first."""
 
 
-@functools.cache
-def _face_detection() -> Any:  # noqa: ANN401 - untyped package
-    """Import MediaPipe's face detection in a thread of its own.
-
-    Where a library is missing that it does not need (PortAudio), MediaPipe keeps the error, with it the stack of who
-    was importing, and with that everything they held: an inference thread that ended years ago, its face model.
-    """
-    with ThreadPoolExecutor(1) as importer:
-        return importer.submit(importlib.import_module, "mediapipe.python.solutions.face_detection").result()
-
-
 class LandmarkDetector:
     """Find and follow one face: the largest and most central one.
 
@@ -79,8 +61,8 @@ class LandmarkDetector:
         """
         self._count_every = count_every
         self._min_confidence = min_confidence
-        with _silence():
-            self._finder: Any = _on_own_thread(_face_detection().FaceDetection)(
+        with silence():
+            self._finder: Any = on_own_thread(solution("face_detection").FaceDetection)(
                 min_detection_confidence=min_confidence, model_selection=0
             )
             # The first run prints too, and is ten times slower than the others.
@@ -185,36 +167,3 @@ def _prominence(box: Array, width: int, height: int) -> float:
     """Weigh a face by its area and by how close to the middle of the image it is."""
     away = np.hypot(*((box[:2] + box[2:] / 2) / (width, height) - 0.5))
     return float(box[2] * box[3] * (1.0 - 0.5 * min(away / 0.5, 1.0)))
-
-
-def _on_own_thread(solution: type[Any]) -> type[Any]:
-    """Give a solution of MediaPipe's whose graph runs in the thread that calls it.
-
-    By default each step of a graph goes to a pool: on a busy machine every hop waits for its turn, 1 ms a frame.
-    """
-
-    class OnOwnThread(solution):  # type: ignore[misc]
-        def _initialize_graph_interface(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401
-            config = super()._initialize_graph_interface(*args, **options)
-            del config.executor[:]
-            config.executor.add().type = "ApplicationThreadExecutor"
-            return config
-
-    return OnOwnThread
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Keep absl's and TensorFlow Lite's start-up lines, written by native code, and protobuf's warning off stderr."""
-    os.environ.setdefault("GLOG_minloglevel", "2")
-    sys.stderr.flush()
-    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, 2)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(null)

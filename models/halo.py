@@ -5,12 +5,20 @@ it has seen, and a pose that it has not seen tears the hair off the head. So a f
 the head, at right angles to where it looks: an outline lies close to it from wherever the face is seen. It has codes
 of its own in the correspondence image, those of the back of the head that no camera sees beside the face, and so texels
 of its own. A target's card is cut to the cells that show something of the target.
+
+Only that outline is not made of the same hair from every side, and a flat thing that turns grows narrow where a head
+does not. So the card grows and shrinks along its radii with the view of the head, as the target's own outline was seen
+to (`reenact.head_outline`).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
+
+from models.camera import ray_rotation, rotation_angles, rotation_matrix
 
 Array = NDArray[np.float32]
 Indices = NDArray[np.int32]
@@ -29,32 +37,107 @@ CODE_DEPTH = 0.055
 card takes up the texture's columns from the outermost inwards."""
 CODE_SPAN = 0.9
 """Share of half the columns behind the head that the card takes up."""
+CODE_ROWS = (0.004, 0.996)
+"""Height codes of its lower and upper edge."""
 HEAD_MIDDLE = 0.35
 """Depth code of the head's middle, around which the texture is laid."""
+DIRECTIONS = 72
+"""Directions in the card, from its right counter-clockwise, in which it grows by itself."""
+MIDDLE_M = (0.0, 0.03, DEPTH_M)
+"""Where they meet, in the head frame."""
+VIEW_TERMS = 5
+"""What of a view the growth goes by: yaw, pitch, their squares and their product."""
+LARGEST_GROWTH = 0.7
+"""No radius grows or shrinks by a larger factor than this is the logarithm of."""
+
+
+def view_of(rotation: Array, translation: Array) -> NDArray[np.float64]:
+    """Give yaw and pitch `[2]`, radians, in which a head is seen: against the line of sight to its middle.
+
+    `rotation [3]` and `translation [3]` are those of `FaceParams`.
+    """
+    matrix = rotation_matrix(rotation).astype(np.float64)
+    sight = ray_rotation(matrix @ MIDDLE_M + translation)
+    return rotation_angles((sight.T @ matrix).astype(np.float32))[:2].astype(np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """How far the card grows in each direction with the view of the head."""
+
+    growth: Array
+    """`[5, 72]`: what each term of a view, see `terms`, adds to the logarithm of the radius in each direction."""
+    views: Array
+    """`[3, 2]` yaw and pitch, radians: the view in which nothing grows, and the least and the most that growth is known
+    for."""
+
+    @classmethod
+    def flat(cls) -> Outline:
+        """Give that of a card which stays as it is."""
+        return cls(np.zeros((VIEW_TERMS, DIRECTIONS), np.float32), np.zeros((3, 2), np.float32))
+
+    def terms(self, view: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Give the terms `[..., 5]` of views `[..., 2]`, held to what is known."""
+        yaw, pitch = np.moveaxis(np.clip(view, self.views[1], self.views[2]) - self.views[0], -1, 0)
+        return np.stack([yaw, pitch, yaw * yaw, pitch * pitch, yaw * pitch], -1)
 
 
 class Halo:
     """The card: its places, codes and triangles. It knows neither identity nor expression."""
 
-    def __init__(self, cells: NDArray[np.bool_] | None = None) -> None:
-        """Cut the card to `cells`, of the shape `CELLS`, from bottom to top; None keeps all."""
+    def __init__(self, cells: NDArray[np.bool_] | None = None, outline: Outline | None = None) -> None:
+        """Cut the card to `cells`, of the shape `CELLS`, from bottom to top; None keeps all.
+
+        Without an `outline` it stays as it is in every view.
+        """
         rows, columns = CELLS
         if cells is None:
             cells = np.ones(CELLS, bool)
         if cells.shape != CELLS:
             raise ValueError(f"cells: expected {CELLS}, got {cells.shape}")
+        self.cells = cells
+        self.outline = outline or Outline.flat()
         across, up = np.meshgrid(np.linspace(-1.0, 1.0, columns + 1), np.linspace(0.0, 1.0, rows + 1))
         self.points: Array = _rows(HALF_WIDTH_M * across, BOTTOM_M + up * (TOP_M - BOTTOM_M), DEPTH_M)
-        """`[H, 3]` in the head frame, metres."""
+        """`[H, 3]` in the head frame, metres, as long as nothing grows."""
+        self._arms = self.points - np.array(MIDDLE_M, np.float32)
+        self._growth = _along(self._arms, self.outline.growth)
         share = CODE_SPAN * np.abs(across)
         self.correspondence: Array = _rows(
-            0.5 + np.sign(across) * CODE_DEPTH * share / (1.0 - share), 0.004 + 0.992 * up, HEAD_MIDDLE - CODE_DEPTH
+            0.5 + np.sign(across) * CODE_DEPTH * share / (1.0 - share),
+            CODE_ROWS[0] + (CODE_ROWS[1] - CODE_ROWS[0]) * up,
+            HEAD_MIDDLE - CODE_DEPTH,
         )
         """`[H, 3]` in 0 to 1."""
         index = np.arange((rows + 1) * (columns + 1), dtype=np.int32).reshape(rows + 1, columns + 1)
         a, b, c, d = (part[cells] for part in (index[:-1, :-1], index[:-1, 1:], index[1:, 1:], index[1:, :-1]))
         self.triangles: Indices = np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)])
         """`[F, 3]`, counter-clockwise seen from the front."""
+
+    def placed(self, rotation: Array, translation: Array) -> Array:
+        """Give the points `[H, 3]`, head frame, of a head in the pose `rotation [3]`, `translation [3]`."""
+        growth = self.outline.terms(view_of(rotation, translation)) @ self._growth
+        factor = np.exp(np.clip(growth, -LARGEST_GROWTH, LARGEST_GROWTH)).astype(np.float32)
+        return np.asarray(self._arms * factor[:, None] + np.array(MIDDLE_M, np.float32))
+
+    @staticmethod
+    def texels(size: tuple[int, int]) -> Array:
+        """Say which places `[h, w, 2]` of the card the texels of a texture of `size` hold, metres; NaN for no place."""
+        rows, columns = size
+        around = (np.arange(columns) + 0.5) / columns * 2.0 - 1.0
+        across = np.sign(around) * (1.0 - np.abs(around)) / (0.5 * CODE_SPAN)
+        up = ((np.arange(rows) + 0.5) / rows - CODE_ROWS[0]) / (CODE_ROWS[1] - CODE_ROWS[0])
+        y = BOTTOM_M + up * (TOP_M - BOTTOM_M)
+        places = np.stack(np.meshgrid(HALF_WIDTH_M * across, y), -1)
+        return np.where(np.abs(across)[:, None] <= 1.0, places, np.nan).astype(np.float32)
+
+
+def _along(arms: Array, growth: Array) -> Array:
+    """Give the growth `[5, 72]` in the directions of `arms [H, 3]`, between those that are known: `[5, H]`."""
+    turns = np.arctan2(arms[:, 1], arms[:, 0]) / (2.0 * np.pi) % 1.0 * DIRECTIONS
+    before = turns.astype(int) % DIRECTIONS
+    share = (turns % 1.0).astype(np.float32)
+    return np.asarray((1.0 - share) * growth[:, before] + share * growth[:, (before + 1) % DIRECTIONS])
 
 
 def _rows(x: NDArray[np.float64], y: NDArray[np.float64], z: float) -> Array:

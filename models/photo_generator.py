@@ -17,13 +17,13 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from typing_extensions import override
 
 from models.face_numbers import FACE_NUMBERS
 from models.generator import SURFACE_EXTRA, GeneratorConfig, convolution
-from models.halo import CELLS, Halo
+from models.halo import CELLS, DIRECTIONS, VIEW_TERMS, Halo, Outline
 from models.lean_generator import BLOCK, PAINT_CHANNELS, LeanGenerator
 
 OWN_CHANNELS = 4
@@ -47,6 +47,9 @@ class PhotoGenerator(LeanGenerator):
     """`[4, F]`: of each number its mean, its unit, the least and the most that it was, in units from the mean."""
     halo_cells: Tensor
     """`[24, 32]` 1 for cells of the card that are drawn, see `Halo`; a tensor, so that it stays with the weights."""
+    halo_growth: Tensor
+    halo_views: Tensor
+    """How the card grows with the view, see `Outline`."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__(config)
@@ -55,6 +58,9 @@ class PhotoGenerator(LeanGenerator):
         stride = config.texture_channels + SURFACE_EXTRA
         self.own = own = convolution(BLOCK**2 * stride, PAINT_CHANNELS, size=1)
         self.register_buffer("halo_cells", torch.ones(CELLS))
+        self.register_buffer("halo_growth", torch.zeros(VIEW_TERMS, DIRECTIONS))
+        self.register_buffer("halo_views", torch.zeros(3, 2))
+        self.register_load_state_dict_pre_hook(_keep_flat)  # type: ignore[no-untyped-call]
         if config.change_size:
             # What is typical of each number, how far it varies, and the least and most that was seen: as many rows.
             self.register_buffer("face_range", torch.tensor([0.0, 1.0, 0.0, 0.0])[:, None].repeat(1, FACE_NUMBERS))
@@ -72,7 +78,10 @@ class PhotoGenerator(LeanGenerator):
     @property
     @override
     def halo(self) -> Halo:
-        return Halo(np.asarray(self.halo_cells.detach().cpu().numpy() > 0.5))
+        cells, growth, views = (
+            tensor.detach().float().cpu().numpy() for tensor in (self.halo_cells, self.halo_growth, self.halo_views)
+        )
+        return Halo(np.asarray(cells > 0.5), Outline(growth, views))
 
     def change_of(self, face: Tensor) -> Tensor:
         """Give what faces of the numbers `[B, F]` add to the logits of colour, `[B, 3, h', w']`.
@@ -94,11 +103,13 @@ class PhotoGenerator(LeanGenerator):
         return torch.cat([own, self.texture[:, 3:].expand(len(face), -1, -1, -1)], 1)
 
     @torch.no_grad()
-    def begin(self, colors: Tensor, coverage: Tensor, cells: Tensor) -> None:
-        """Take a person's `colors [3, h, w]` and their `coverage [1, h, w]`, by texel, 0 to 1, and the card's cells."""
+    def begin(self, colors: Tensor, coverage: Tensor, halo: Halo) -> None:
+        """Take a person's `colors [3, h, w]` and their `coverage [1, h, w]`, by texel, 0 to 1, and the card."""
         known = torch.cat([colors, coverage]).clamp(LEAST, 1.0 - LEAST)
         self.texture[0, :OWN_CHANNELS] = torch.logit(known)
-        self.halo_cells.copy_(cells)
+        self.halo_cells.copy_(torch.from_numpy(halo.cells))
+        self.halo_growth.copy_(torch.from_numpy(halo.outline.growth))
+        self.halo_views.copy_(torch.from_numpy(halo.outline.views))
 
     @torch.no_grad()
     def begin_changing(self, maps: Tensor, offset: Tensor, face_range: Tensor) -> None:
@@ -112,7 +123,13 @@ class PhotoGenerator(LeanGenerator):
         self.texture[0, :3] += functional.interpolate(offset, size=size, mode="bilinear", align_corners=False)[0]
 
 
+def _keep_flat(module: nn.Module, weights: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Let the card of a target that was trained before cards grew stay as it was."""
+    for name in ("halo_growth", "halo_views"):
+        weights.setdefault(prefix + name, module.get_buffer(name))
+
+
 def useful_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Leave out of another target's `weights` what a photo generator cannot begin with."""
-    left_out = ("texture", "halo_cells", "face_range", "changes") if "own.weight" in weights else OF_LEAN
+    left_out = ("texture", "halo_", "face_range", "changes") if "own.weight" in weights else OF_LEAN
     return {name: value for name, value in weights.items() if not name.startswith(left_out)}

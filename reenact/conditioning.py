@@ -14,6 +14,7 @@ from models.illumination import linear_to_srgb, shade, vertex_normals
 from models.params import FaceParams
 from models.rasterize import Rasterizer
 from models.teeth import Teeth
+from models.tongue import tongue_correspondence
 
 Array = NDArray[np.float32]
 
@@ -43,7 +44,10 @@ class ConditioningRenderer:
     """Render `FaceParams` at one size and camera to the generator's input."""
 
     def __init__(self, model: FaceModel, camera: Camera, halo: Halo | None = None) -> None:
-        """Draw the head of `model` and, around it, the card `halo` of a generator that has one."""
+        """Draw the head of `model` and, around it, the card `halo` of a generator that has one.
+
+        Such a generator paints texels as they are: its tongue has some of its own.
+        """
         self._model = model
         self._camera = camera
         self._teeth = teeth = Teeth(model)
@@ -51,20 +55,23 @@ class ConditioningRenderer:
         self._triangles = model.triangles[model.rigidity[model.triangles].min(1) > MIN_RIGIDITY]
         self._triangles = np.concatenate([self._triangles, self._skin + teeth.triangles])
         self._num_head = len(self._triangles)
-        self._card = np.zeros((0, 3), np.float32)
+        self._halo = halo
         codes = [model.correspondence, teeth.correspondence]
+        self._num_card = 0 if halo is None else len(halo.points)
         if halo is not None:
-            self._card = halo.points
             codes.append(halo.correspondence)
             self._triangles = np.concatenate([self._triangles, self._skin + len(teeth.mean) + halo.triangles])
         self._rasterizer = Rasterizer(self._triangles, camera.height, camera.width)
         self._attributes = np.zeros((sum(map(len, codes)), CHANNELS), np.float32)
         self._attributes[:, GROUPS["correspondence"]] = np.concatenate(codes)
+        if halo is not None:
+            tongue, places = tongue_correspondence(model)
+            self._attributes[tongue, GROUPS["correspondence"]] = places
         self._attributes[: self._skin, GROUPS["gaze"]] = _gaze_code(model.eye_angle)
         self._identity: Array | None = None
         self._reflectance: Array | None = None
         self._neutral, self._teeth_neutral = model.mean, teeth.mean
-        self._albedo = np.concatenate([model.reflectance_mean, teeth.albedo, np.zeros_like(self._card)])
+        self._albedo = np.concatenate([model.reflectance_mean, teeth.albedo, np.zeros((self._num_card, 3), np.float32)])
 
     def render(self, params: FaceParams, output: Array | None = None) -> Array:
         """Render one frame to `[9, H, W]` float32 in 0 to 1, zero where there is no head; reuses `output` if given."""
@@ -75,12 +82,13 @@ class ConditioningRenderer:
         self._prepare(params)
         head = self._model.vertices(params, self._neutral)
         teeth = self._teeth.vertices(self._teeth_neutral, params.expression)
-        vertices = np.concatenate([head, teeth, self._card]) @ rotation_matrix(params.rotation).T + params.translation
+        card = [] if self._halo is None else [self._halo.placed(params.rotation, params.translation)]
+        vertices = np.concatenate([head, teeth, *card]) @ rotation_matrix(params.rotation).T + params.translation
         normals = vertex_normals(vertices, self._triangles)
         attributes = self._attributes.copy()
         attributes[:, GROUPS["diffuse"]] = linear_to_srgb(shade(self._albedo, normals, params.illumination))
         depth = -vertices[:, 2]
-        depth[len(vertices) - len(self._card) :] += BEHIND_M
+        depth[len(vertices) - self._num_card :] += BEHIND_M
         return Scene(self._camera.project(vertices), depth, attributes)
 
     def draw(self, scene: Scene, output: Array | None = None) -> Array:

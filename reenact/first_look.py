@@ -22,8 +22,11 @@ from models.face import FaceModel
 from models.generator import GeneratorConfig, texture_places
 from models.halo import BOTTOM_M, CELLS, TOP_M, Halo
 from models.params import FaceParams
+from models.teeth import Teeth
+from models.tongue import tongue_correspondence
 from reenact.conditioning import CHANNELS, GROUPS, ConditioningRenderer
 from reenact.dataset import Recording
+from reenact.head_outline import HeadOutline, find_outline
 
 Array = NDArray[np.float32]
 
@@ -41,6 +44,10 @@ CELL_SHARE = 0.1
 """Share of a cell's pixels that must show something on the head, or the card is cut there."""
 TIE, NOISE = 2e-3, 2e-4
 """What is added to the squared errors of background and head, where they are compared: in doubt it is the head."""
+TONGUE, TEETH = (0.2, 0.08, 0.08), (0.35, 0.27, 0.24)
+"""Usual colours in a mouth, in its shade."""
+USUAL_PIXELS = 6.0
+"""As how many pixels of each texel they count."""
 SHARPNESS = 2.0
 """Power of their ratio by which one covers the other."""
 
@@ -57,8 +64,8 @@ class FirstLook:
     """`[1, h, w]` whether a texel is seen often enough to be learned."""
     plate: Tensor
     """`[3, S, S]` the background, guessed where it is never seen."""
-    cells: NDArray[np.bool_]
-    """`[24, 32]` cells of the card that show something, see `Halo`."""
+    halo: Halo
+    """The card, cut to the cells that show something, and how it grows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,27 +87,39 @@ class _Seen:
 
 def look_first(recording: Recording, model: FaceModel, look: FaceParams, config: GeneratorConfig) -> FirstLook:
     """Look at a spread of training pictures; `look` gives reflectance and illumination."""
-    seen = list(_watch(recording, model, look, config, spread(recording.training, FRAMES)))
+    size = config.texture_size
+    found = find_outline(recording)
+    halo = Halo(outline=found.outline)
+    seen = list(_watch(recording, model, look, config, halo, spread(recording.training, FRAMES)))
     some = slice(None, None, max(1, len(seen) // BACKGROUND_FRAMES))
     median = np.median([one.picture for one in seen[some]], 0).astype(np.float32) / 255.0
-    sums = _Sums(seen, median, config.texture_size)
-    cells = _cells(seen[some], sums.background_error > 2.0 * sums.variance + STRANGER)
+    sums = _Sums(seen, median, size)
+    cells = _cells(seen[some], sums.background_error > 2.0 * sums.variance + STRANGER, found)
     seen = [one.cut(cells) for one in seen]
     plate = _background(seen[some], median)
-    sums = _Sums(seen, plate, config.texture_size)
+    sums = _Sums(seen, plate, size)
     odds = ((sums.background_error + TIE) / (sums.variance + NOISE)) ** SHARPNESS
     everything = np.concatenate([sums.mean, (odds / (1.0 + odds))[:, None]], 1)
-    texture = _spread(everything, sums.count, config.texture_size)
-    is_seen = torch.from_numpy(sums.count.reshape(1, *config.texture_size) >= LEARNED_SHARE * len(seen))
-    return FirstLook(texture[:3], texture[3:], is_seen, torch.from_numpy(plate.transpose(2, 0, 1).copy()), cells)
+    count = _add_mouth(everything, sums.count, size, model)
+    texture = _spread(everything, count, size)
+    is_guessed = torch.from_numpy(np.isfinite(halo.texels(size)[..., 0]) & (count.reshape(size) < LEAST_SEEN))
+    texture[3, is_guessed] = torch.from_numpy(found.contains(halo.texels(size))).float()[is_guessed]
+    is_seen = torch.from_numpy(sums.count.reshape(1, *size) >= LEARNED_SHARE * len(seen))
+    background = torch.from_numpy(plate.transpose(2, 0, 1).copy())
+    return FirstLook(texture[:3], texture[3:], is_seen, background, Halo(cells, found.outline))
 
 
 def _watch(
-    recording: Recording, model: FaceModel, look: FaceParams, config: GeneratorConfig, frames: NDArray[np.int64]
+    recording: Recording,
+    model: FaceModel,
+    look: FaceParams,
+    config: GeneratorConfig,
+    halo: Halo,
+    frames: NDArray[np.int64],
 ) -> Iterator[_Seen]:
-    """Render frames with the whole card, and say what each pixel shows."""
+    """Render frames with the whole card `halo`, and say what each pixel shows."""
     size = config.resolution
-    renderer = ConditioningRenderer(model, recording.camera.scaled(size, size), Halo())
+    renderer = ConditioningRenderer(model, recording.camera.scaled(size, size), halo)
     cell_of = np.append(np.tile(np.arange(CELLS[0] * CELLS[1], dtype=np.int16), 2), np.int16(-1))  # two triangles each
     buffer = np.zeros((CHANNELS, size, size), np.float32)
     for frame in frames:
@@ -153,14 +172,24 @@ class _Sums:
         return self._off / np.maximum(self.count, 1)
 
 
-def _cells(pictures: Sequence[_Seen], is_head: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Keep the cells that show something of the head, by `is_head` of each texel, and what must go with them."""
+def _cells(pictures: Sequence[_Seen], is_head: NDArray[np.bool_], found: HeadOutline) -> NDArray[np.bool_]:
+    """Keep the cells that show something of the head, by `is_head` of each texel, and what must go with them.
+
+    Within the outline that was `found` all are kept: where the head never leaves, nothing tells it from what is behind.
+    """
     shown, on_head = np.zeros((2, CELLS[0] * CELLS[1]))
     for seen in pictures:
         on_card = seen.cell >= 0
         shown += np.bincount(seen.cell[on_card], minlength=len(shown))
         on_head += np.bincount(seen.cell[on_card], is_head[seen.texel[on_card]], minlength=len(shown))
-    return _filled((on_head > CELL_SHARE * np.maximum(shown, 1)).reshape(CELLS))
+    is_kept = (on_head > CELL_SHARE * np.maximum(shown, 1)) | found.contains(_cell_middles())
+    return _filled(is_kept.reshape(CELLS))
+
+
+def _cell_middles() -> Array:
+    """Give where the card's cells lie on it, `[N, 2]`."""
+    points = Halo().points[:, :2].reshape(CELLS[0] + 1, CELLS[1] + 1, 2)
+    return ((points[:-1, :-1] + points[1:, 1:]) / 2.0).reshape(-1, 2)
 
 
 def _filled(cells: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -192,6 +221,25 @@ def _background(seen: Sequence[_Seen], median: Array) -> Array:
     levels = (plate * 255.0 + 0.5).astype(np.uint8)
     guessed = cv2.inpaint(levels, (~is_seen).astype(np.uint8), 5, cv2.INPAINT_TELEA).astype(np.float32) / 255.0
     return np.where(is_seen[..., None], plate, guessed).astype(np.float32)
+
+
+def _add_mouth(
+    values: NDArray[np.float64], count: NDArray[np.float64], size: tuple[int, int], model: FaceModel
+) -> NDArray[np.float64]:
+    """Let tongue and teeth look usual in `values [N, 4]` as far as they were hardly seen; gives `count [N]` with that.
+
+    Whoever enrols with a shut mouth would have lips in it otherwise.
+    """
+    added = np.zeros(size)
+    usual = np.zeros((*size, 4))
+    for codes, color in ((tongue_correspondence(model)[1], TONGUE), (Teeth(model).correspondence, TEETH)):
+        texel = texels_of(torch.from_numpy(codes.T.reshape(1, 3, 1, -1).copy()), size)[0, 0].numpy()
+        row, column = texel // size[1], texel % size[1]
+        area = slice(max(row.min() - 1, 0), row.max() + 2), slice(column.min() - 1, column.max() + 2)
+        added[area], usual[area] = USUAL_PIXELS, (*color, 1.0)
+    share = (added.ravel() / np.maximum(count + added.ravel(), 1.0))[:, None]
+    values += share * (usual.reshape(-1, 4) - values)
+    return count + added.ravel()
 
 
 def _spread(values: NDArray[np.float64], count: NDArray[np.float64], size: tuple[int, int]) -> Tensor:

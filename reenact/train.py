@@ -23,7 +23,6 @@ from capture.suitability import UnsuitableVideoError
 from capture.train_tracker.processes import Processes
 from models.face import FaceModel
 from models.generator import DESIGNS, GeneratorConfig
-from models.halo import Halo
 from models.memory import keep_memory
 from models.params import FaceParams
 from models.perceptual import PerceptualWeightsError
@@ -183,7 +182,7 @@ def prepare(
     processes.agree(0.0)  # nobody resumes before an old checkpoint is gone
     look = fit_appearance(model, recording)
     first = look_first(recording, model, look, generator) if generator.design == "photo" else None
-    halo = Halo(first.cells) if first is not None else None
+    halo = first.halo if first is not None else None
     with Progress(len(recording.params.rotation), "conditioning") as progress:
         data = TrainingSet(recording, model, look, generator, halo, on_frame=progress.advance)
     trainer = Trainer(config, generator, data, work, processes, base, first)

@@ -128,7 +128,7 @@ class Trainer:
         with torch.no_grad():
             self.generator.plate.copy_((data.median_picture() if first is None else first.plate)[None])
         if photo is not None and first is not None:
-            photo.begin(first.colors, first.coverage, torch.from_numpy(first.cells))
+            photo.begin(first.colors, first.coverage, first.halo)
             if generator.change_size:
                 changes = find_changes(data, first, generator.change_size)
                 photo.begin_changing(changes.maps, changes.offset, changes.face_range)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import weakref
 from typing import Any
 
 import numpy as np
@@ -121,27 +120,3 @@ def test_starts_and_detects_without_a_word(capfd: pytest.CaptureFixture[str], pa
         detector.detect(paint(head()))
         detector.reset()
     assert capfd.readouterr().err == ""
-
-
-class Held:
-    """Stands for everything that whoever imports has in hand."""
-
-
-def test_an_error_that_mediapipe_keeps_of_its_import_holds_nothing_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = []
-
-    def import_module(name: str) -> str:
-        try:
-            raise OSError("PortAudio library not found")
-        except OSError as error:
-            kept.append(error)
-        return name
-
-    def begin() -> weakref.ref[Held]:
-        held = Held()
-        assert landmarks._face_detection.__wrapped__().endswith("face_detection")
-        return weakref.ref(held)
-
-    monkeypatch.setattr("capture.landmarks.importlib.import_module", import_module)
-    assert begin()() is None
-    assert kept

@@ -5,9 +5,21 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from models.camera import rotation_matrix
 from models.face import FaceModel
 from models.generator import texture_places
-from models.halo import BOTTOM_M, CELLS, HALF_WIDTH_M, TOP_M, Halo
+from models.halo import (
+    BOTTOM_M,
+    CELLS,
+    DIRECTIONS,
+    HALF_WIDTH_M,
+    MIDDLE_M,
+    TOP_M,
+    VIEW_TERMS,
+    Halo,
+    Outline,
+    view_of,
+)
 
 
 def places(codes: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -53,3 +65,46 @@ def test_it_is_cut_to_its_cells() -> None:
     assert middle[1] > 0.9 * TOP_M
     with pytest.raises(ValueError, match="cells: expected"):
         Halo(np.ones((3, 3), bool))
+
+
+def test_a_texel_knows_its_place() -> None:
+    halo, size = Halo(), (256, 384)
+    column, row = ((places(halo.correspondence) + 1.0) / 2.0 * size[::-1] - 0.5).round().astype(int).T
+    texels = halo.texels(size)
+    off = texels[row.clip(0, 255), column.clip(0, 383)] - halo.points[:, :2]
+    # A texel is 1.6 mm high and 2.1 mm wide; the middle column lies at either edge of the texture.
+    assert np.nanmax(np.abs(off)[np.abs(halo.points[:, 0]) > 1e-6]) < 0.0022
+    assert np.isnan(texels[:, size[1] // 2]).all()
+
+
+def on_axis(rotation: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Give the translation by which the card's middle lies straight ahead."""
+    return np.array([0.0, 0.0, -0.6], np.float32) - rotation_matrix(rotation) @ np.array(MIDDLE_M, np.float32)
+
+
+def test_a_view_is_against_the_line_of_sight() -> None:
+    turned = np.array([0.2, -0.1, 0.3], np.float32)
+    np.testing.assert_allclose(view_of(turned, on_axis(turned)), turned[:2], atol=1e-5)
+    # Half a metre aside, looking straight on, it is seen from the side.
+    aside = view_of(np.zeros(3, np.float32), np.array([0.5, 0.0, -0.6], np.float32))
+    assert abs(aside[0]) > 0.6
+
+
+def test_it_grows_with_the_view_as_far_as_is_known() -> None:
+    growth = np.zeros((VIEW_TERMS, DIRECTIONS), np.float32)
+    growth[0, DIRECTIONS // 4] = 0.5  # straight up, by yaw
+    halo = Halo(outline=Outline(growth, np.array([[0.1, 0.0], [-0.2, -0.2], [0.4, 0.2]], np.float32)))
+
+    def factors(yaw: float) -> NDArray[np.float32]:
+        turned, middle = np.array([yaw, 0.0, 0.0], np.float32), np.array(MIDDLE_M, np.float32)
+        grown, first = halo.placed(turned, on_axis(turned)) - middle, halo.points - middle
+        return np.asarray(np.linalg.norm(grown, axis=1) / np.linalg.norm(first, axis=1).clip(1e-9))
+
+    up = np.flatnonzero((np.abs(halo.points[:, 0]) < 1e-6) & (halo.points[:, 1] > MIDDLE_M[1] + 0.01))
+    down = np.flatnonzero(halo.points[:, 1] < MIDDLE_M[1] - 0.01)
+    np.testing.assert_allclose(factors(0.1)[up], 1.0, atol=1e-5)
+    np.testing.assert_allclose(factors(0.3)[up], np.exp(0.1), rtol=1e-4)
+    np.testing.assert_allclose(factors(0.9)[up], np.exp(0.15), rtol=1e-4)
+    np.testing.assert_allclose(factors(0.3)[down], 1.0, atol=1e-5)
+    turned = np.array([0.7, 0.1, 0.2], np.float32)
+    np.testing.assert_allclose(Halo().placed(turned, on_axis(turned)), Halo().points, atol=1e-6)

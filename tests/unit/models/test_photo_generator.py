@@ -6,7 +6,7 @@ import torch
 
 from models.face_numbers import FACE_NUMBERS
 from models.generator import CHANGE_SIZE, CONDITIONING_CHANNELS, GeneratorConfig, build_generator
-from models.halo import CELLS
+from models.halo import CELLS, DIRECTIONS, VIEW_TERMS, Halo, Outline
 from models.photo_generator import PhotoGenerator, useful_weights
 
 SMALL = GeneratorConfig(
@@ -34,7 +34,7 @@ def test_it_begins_as_the_persons_colours_over_the_background(magnification: int
     size = 128 * magnification
     generator = photo(GeneratorConfig(**{**SMALL.to_json(), "resolution": size, "magnification": magnification}))
     color = torch.tensor([0.8, 0.3, 0.1])
-    generator.begin(color[:, None, None].expand(3, 16, 24), torch.ones(1, 16, 24), torch.ones(CELLS))
+    generator.begin(color[:, None, None].expand(3, 16, 24), torch.ones(1, 16, 24), Halo())
     generator.plate[:] = 0.7
     picture = generator(half_covered(size))[0]
     torch.testing.assert_close(picture[:, :, : size // 2].mean((1, 2)), color, atol=0.03, rtol=0)
@@ -43,7 +43,7 @@ def test_it_begins_as_the_persons_colours_over_the_background(magnification: int
 
 def test_what_does_not_cover_shows_the_background() -> None:
     generator = photo()
-    generator.begin(torch.zeros(3, 16, 24), torch.zeros(1, 16, 24), torch.ones(CELLS))
+    generator.begin(torch.zeros(3, 16, 24), torch.zeros(1, 16, 24), Halo())
     generator.plate[:] = 0.7
     assert float((generator(half_covered())[0] - 0.7).abs().mean()) < 0.1
 
@@ -52,10 +52,21 @@ def test_its_card_is_kept_with_its_weights() -> None:
     cells = np.zeros(CELLS, bool)
     cells[3:9, 4:7] = True
     generator, other = photo(), photo()
-    generator.begin(torch.zeros(3, 16, 24), torch.zeros(1, 16, 24), torch.from_numpy(cells))
+    growth = np.random.default_rng(0).normal(size=(VIEW_TERMS, DIRECTIONS)).astype(np.float32)
+    outline = Outline(growth, np.array([[0.1, 0.2], [-0.3, -0.2], [0.4, 0.5]], np.float32))
+    generator.begin(torch.zeros(3, 16, 24), torch.zeros(1, 16, 24), Halo(cells, outline))
     other.load_state_dict({name: value.half() for name, value in generator.state_dict().items()})
     assert len(other.halo.triangles) == 2 * 18
+    np.testing.assert_allclose(other.halo.outline.growth, growth, atol=2e-3)
+    np.testing.assert_allclose(other.halo.outline.views, outline.views, atol=1e-3)
     assert build_generator(GeneratorConfig(resolution=128, window=1)).halo is None
+
+
+def test_weights_from_before_cards_grew_keep_theirs_flat() -> None:
+    weights = {name: value for name, value in photo().state_dict().items() if name not in ("halo_growth", "halo_views")}
+    generator = photo()
+    generator.load_state_dict(weights)
+    assert not generator.halo.outline.growth.any()
 
 
 def test_its_colours_follow_the_face_as_far_as_was_seen() -> None:
@@ -91,7 +102,7 @@ def test_of_a_base_it_takes_what_does_not_paint_another_person() -> None:
     taken = useful_weights(lean)
     assert set(lean) - set(taken) == {"paint.weight", "paint.bias", "texture"}
     own = photo().state_dict()
-    assert set(own) - set(useful_weights(own)) == {"texture", "halo_cells"}
+    assert set(own) - set(useful_weights(own)) == {"texture", "halo_cells", "halo_growth", "halo_views"}
 
 
 def test_it_needs_channels_for_colour_and_coverage() -> None:

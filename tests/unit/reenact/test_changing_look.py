@@ -8,7 +8,7 @@ import torch
 
 from models.face_numbers import FACE_NUMBERS, face_numbers
 from models.generator import CONDITIONING_CHANNELS, texture_places
-from models.halo import CELLS
+from models.halo import Halo
 from models.params import EXPRESSION_INDEX, FaceParams
 from reenact.changing_look import find_changes
 from reenact.first_look import FirstLook
@@ -50,7 +50,7 @@ def test_colours_that_follow_an_expression_are_found() -> None:
     first = FirstLook(
         colors=torch.full((3, 64, 96), 0.45), coverage=torch.full((1, 64, 96), 0.98),
         is_seen=torch.ones(1, 64, 96, dtype=torch.bool), plate=torch.full((3, SIZE, SIZE), 0.1),
-        cells=np.ones(CELLS, bool),
+        halo=Halo(),
     )  # fmt: skip
     changes = find_changes(data, first, GRID)
     mean, unit, low, high = changes.face_range
