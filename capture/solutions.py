@@ -24,13 +24,13 @@ def solution(name: str) -> Any:  # noqa: ANN401 - untyped package
         return importer.submit(importlib.import_module, f"mediapipe.python.solutions.{name}").result()
 
 
-def on_own_thread(solution: type[Any]) -> type[Any]:
-    """Give a solution whose graph runs in the thread that calls it.
+def on_own_thread(base: type[Any]) -> type[Any]:
+    """Give the solution `base`, but one whose graph runs in the thread that calls it.
 
     By default each step of a graph goes to a pool: on a busy machine every hop waits for its turn, 1 ms a frame.
     """
 
-    class OnOwnThread(solution):  # type: ignore[misc]
+    class OnOwnThread(base):  # type: ignore[misc]
         def _initialize_graph_interface(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401
             config = super()._initialize_graph_interface(*args, **options)
             del config.executor[:]

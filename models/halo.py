@@ -14,6 +14,7 @@ to (`reenact.head_outline`).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,7 +102,7 @@ class Halo:
         self.points: Array = _rows(HALF_WIDTH_M * across, BOTTOM_M + up * (TOP_M - BOTTOM_M), DEPTH_M)
         """`[H, 3]` in the head frame, metres, as long as nothing grows."""
         self._arms = self.points - np.array(MIDDLE_M, np.float32)
-        self._growth = _along(self._arms, self.outline.growth)
+        self._growth = np.stack([along(self._arms, term) for term in self.outline.growth])
         share = CODE_SPAN * np.abs(across)
         self.correspondence: Array = _rows(
             0.5 + np.sign(across) * CODE_DEPTH * share / (1.0 - share),
@@ -132,12 +133,10 @@ class Halo:
         return np.where(np.abs(across)[:, None] <= 1.0, places, np.nan).astype(np.float32)
 
 
-def _along(arms: Array, growth: Array) -> Array:
-    """Give the growth `[5, 72]` in the directions of `arms [H, 3]`, between those that are known: `[5, H]`."""
-    turns = np.arctan2(arms[:, 1], arms[:, 0]) / (2.0 * np.pi) % 1.0 * DIRECTIONS
-    before = turns.astype(int) % DIRECTIONS
-    share = (turns % 1.0).astype(np.float32)
-    return np.asarray((1.0 - share) * growth[:, before] + share * growth[:, (before + 1) % DIRECTIONS])
+def along(arms: Array, known: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Give what is `known [72]` of each direction in those of `arms [..., 2 or more]`, from the card's middle."""
+    turn = np.arctan2(arms[..., 1], arms[..., 0]) * (DIRECTIONS / (2.0 * np.pi))
+    return np.interp(turn, np.arange(DIRECTIONS), known, period=DIRECTIONS)
 
 
 def _rows(x: NDArray[np.float64], y: NDArray[np.float64], z: float) -> Array:

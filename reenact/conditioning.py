@@ -56,17 +56,16 @@ class ConditioningRenderer:
         self._triangles = np.concatenate([self._triangles, self._skin + teeth.triangles])
         self._num_head = len(self._triangles)
         self._halo = halo
-        codes = [model.correspondence, teeth.correspondence]
+        codes = [model.correspondence.copy(), teeth.correspondence]
         self._num_card = 0 if halo is None else len(halo.points)
         if halo is not None:
+            tongue, places = tongue_correspondence(model)
+            codes[0][tongue] = places
             codes.append(halo.correspondence)
             self._triangles = np.concatenate([self._triangles, self._skin + len(teeth.mean) + halo.triangles])
         self._rasterizer = Rasterizer(self._triangles, camera.height, camera.width)
         self._attributes = np.zeros((sum(map(len, codes)), CHANNELS), np.float32)
         self._attributes[:, GROUPS["correspondence"]] = np.concatenate(codes)
-        if halo is not None:
-            tongue, places = tongue_correspondence(model)
-            self._attributes[tongue, GROUPS["correspondence"]] = places
         self._attributes[: self._skin, GROUPS["gaze"]] = _gaze_code(model.eye_angle)
         self._identity: Array | None = None
         self._reflectance: Array | None = None

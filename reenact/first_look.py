@@ -102,9 +102,10 @@ def look_first(recording: Recording, model: FaceModel, look: FaceParams, config:
     everything = np.concatenate([sums.mean, (odds / (1.0 + odds))[:, None]], 1)
     count = _add_mouth(everything, sums.count, size, model)
     texture = _spread(everything, count, size)
-    is_guessed = torch.from_numpy(np.isfinite(halo.texels(size)[..., 0]) & (count.reshape(size) < LEAST_SEEN))
     if np.isfinite(found.reach_m).all():
-        texture[3, is_guessed] = torch.from_numpy(found.contains(halo.texels(size))).float()[is_guessed]
+        places = halo.texels(size)
+        is_guessed = np.isfinite(places[..., 0]) & (count.reshape(size) < LEAST_SEEN)
+        texture[3, torch.from_numpy(is_guessed)] = torch.from_numpy(found.contains(places[is_guessed])).float()
     is_seen = torch.from_numpy(sums.count.reshape(1, *size) >= LEARNED_SHARE * len(seen))
     background = torch.from_numpy(plate.transpose(2, 0, 1).copy())
     return FirstLook(texture[:3], texture[3:], is_seen, background, Halo(cells, found.outline))

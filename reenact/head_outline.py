@@ -7,7 +7,7 @@ to grow stays as it is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from capture.person_mask import PersonMask
 from capture.spread import spread
 from models.camera import Camera, rotation_matrix
-from models.halo import DIRECTIONS, MIDDLE_M, VIEW_TERMS, Outline, view_of
+from models.halo import DIRECTIONS, MIDDLE_M, VIEW_TERMS, Outline, along, view_of
 from models.params import FaceParams
 from reenact.dataset import Recording
 
@@ -59,9 +59,8 @@ class HeadOutline:
 
     def contains(self, places: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Say which places `[..., 2]` of the card lie within the outline."""
-        x, y = places[..., 0] - MIDDLE_M[0], places[..., 1] - MIDDLE_M[1]
-        turn = np.arctan2(y, x) / (2.0 * np.pi) * DIRECTIONS
-        return np.hypot(x, y) < np.interp(turn, np.arange(DIRECTIONS), self.reach_m, period=DIRECTIONS)
+        arms = places - np.array(MIDDLE_M[:2], np.float32)
+        return np.linalg.norm(arms, axis=-1) < along(arms, self.reach_m)
 
 
 def find_outline(recording: Recording) -> HeadOutline:
@@ -80,8 +79,7 @@ def fit_growth(radii: Array, views: Array) -> HeadOutline:
     """Regress `radii [F, 72]`, metres and NaN where unknown, on the `views [F, 2]` that they were seen in."""
     low, high = views.min(0), views.max(0)
     margin = BEYOND * np.maximum(high - low, LEAST_RANGE_RAD)
-    flat = Outline.flat()
-    outline = Outline(flat.growth, np.stack([views.mean(0), low - margin, high + margin]).astype(np.float32))
+    outline = replace(Outline.flat(), views=np.stack([views.mean(0), low - margin, high + margin]).astype(np.float32))
     known = np.concatenate([np.ones((len(views), 1)), outline.terms(views)], 1)
     is_seen = np.isfinite(radii)
     logarithm = np.log(np.where(is_seen, radii, 1.0))
@@ -97,7 +95,7 @@ def fit_growth(radii: Array, views: Array) -> HeadOutline:
     if is_known.any():
         angle = np.arange(DIRECTIONS)
         reach = np.exp(np.interp(angle, angle[is_known], found[is_known, 0], period=DIRECTIONS))
-    return HeadOutline(Outline(found[:, 1:].T.astype(np.float32), outline.views), reach)
+    return HeadOutline(replace(outline, growth=found[:, 1:].T.astype(np.float32)), reach)
 
 
 def _radii(mask: NDArray[np.float32], params: FaceParams, camera: Camera) -> Array:

@@ -2,12 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
 from models.camera import rotation_matrix
 from models.face import FaceModel
-from models.generator import texture_places
 from models.halo import (
     BOTTOM_M,
     CELLS,
@@ -20,11 +18,7 @@ from models.halo import (
     Outline,
     view_of,
 )
-
-
-def places(codes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Give where codes `[N, 3]` lie in the texture, `[N, 2]`, -1 to 1."""
-    return np.asarray(texture_places(torch.from_numpy(codes.T.reshape(1, 3, 1, -1).copy()))[0, 0].numpy())
+from tests.unit.models.places import places
 
 
 def test_the_card_reaches_around_every_head() -> None:

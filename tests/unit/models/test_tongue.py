@@ -1,19 +1,13 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from models.face import FaceModel
-from models.generator import texture_places
 from models.halo import Halo
 from models.teeth import Teeth
 from models.tongue import tongue_correspondence
 from reenact.conditioning import MIN_RIGIDITY
-
-
-def places(codes: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.asarray(texture_places(torch.from_numpy(codes.T.reshape(1, 3, 1, -1).copy()))[0, 0].numpy())
+from tests.unit.models.places import places
 
 
 def test_the_tongue_shares_its_texels_with_nothing_that_is_drawn() -> None:
@@ -28,7 +22,7 @@ def test_the_tongue_shares_its_texels_with_nothing_that_is_drawn() -> None:
     margin = 2.0 / 256
     for other in (places(each) for each in others):
         assert not ((other > low - margin) & (other < high + margin)).all(1).any()
-    # Before, it lay on lips and chin.
+    # Nor do its own vertices lie on each other.
     assert len(np.unique(own.round(3), axis=0)) > 150
 
 

@@ -37,7 +37,7 @@ def test_growth_is_found_beside_hands_and_edges() -> None:
 
 def test_a_head_that_hardly_turns_says_little_of_growth() -> None:
     views = turning(200, 0.004)
-    radii = 0.12 * np.exp(0.03 * RNG.normal(size=(200, 1)) + 0 * np.zeros((200, DIRECTIONS)))
+    radii = np.repeat(0.12 * np.exp(0.03 * RNG.normal(size=(200, 1))), DIRECTIONS, axis=1)
     assert np.abs(fit_growth(radii, views).outline.growth).max() < 0.3
 
 
