@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.halo import HEAD_MIDDLE
 from models.perceptual import LAYERS, PerceptualNet, load_vgg
 
 
@@ -23,7 +24,7 @@ def importance(conditioning: Tensor) -> Tensor:
     eyes = functional.conv2d(functional.conv2d(eyes, line, padding=(0, 4 * scale)), line.mT, padding=(4 * scale, 0))
     x, y, z = conditioning[:, 3:4], conditioning[:, 4:5], conditioning[:, 5:6]
     mouth = ((x - 0.5).abs() < 0.2) & (y > 0.1) & (y < 0.4) & (z > 0.7)
-    mouth |= (y > 0) & (y < 0.075) & (z > 0.7)  # the teeth, see `models.teeth.CODE_ROWS`
+    mouth |= (y > 0) & (y < 0.075) & (z > HEAD_MIDDLE)  # teeth and tongue: below all skin, before the card
     return 1 + 4 * (eyes > 0.5).to(conditioning.dtype) + 2 * mouth.to(conditioning.dtype)
 
 
