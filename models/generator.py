@@ -30,6 +30,9 @@ SLOPE = 0.1
 DESIGNS = ("photo", "lean", "full")
 FULL_SIZES: dict[str, Any] = {"stem_channels": 24, "widths": (32, 64, 96, 128, 128)}
 """What the full design is trained with."""
+PHOTO_DROPPED = ("diffuse",)
+"""Conditioning images that the photo design does without: who begins as the person's own colours gains nothing by
+those of a shaded model (docs/targets.md)."""
 CHANGE_SIZE = (64, 96)
 """Sides of the maps of change in texels: colours change in patches, creases, lips, lids; what is fine stays."""
 FIRST_DESIGN: dict[str, Any] = {"design": "full", "magnification": 1, "fine_channels": 1}
@@ -63,7 +66,7 @@ class GeneratorConfig:
     change_size: tuple[int, ...] = ()
     """Height and width of the maps of how the photo design's colours change with the face, texels; empty for none."""
     dropped: tuple[str, ...] = ()
-    """Conditioning images replaced by zeros, for ablation: any of diffuse, correspondence, gaze."""
+    """Conditioning images replaced by zeros: any of diffuse, correspondence, gaze."""
 
     def __post_init__(self) -> None:
         if self.design not in DESIGNS:
@@ -91,13 +94,18 @@ class GeneratorConfig:
         elif resolution >= 512:
             changes = {"magnification": 2, "texture_size": (384, 576), **changes}
         if design == "photo":
-            changes = {"change_size": CHANGE_SIZE, **changes}
+            changes = {"change_size": CHANGE_SIZE, "dropped": PHOTO_DROPPED, **changes}
         return cls(resolution=resolution, design=design, **changes)
 
     @property
     def trunk_size(self) -> int:
         """Width and height that all but the last layers compute for, pixels."""
         return self.resolution // self.magnification
+
+    @property
+    def is_shaded(self) -> bool:
+        """Whether the diffuse colour is seen, so that the head must be shaded."""
+        return "diffuse" not in self.dropped
 
     def to_json(self) -> dict[str, Any]:
         """Turn into plain JSON values."""

@@ -1,8 +1,8 @@
 """The paper's ablation on a recording: `python -m reenact.ablate DATA -o DIR` (Deep Video Portraits, section 7.2).
 
 Trains the whole generator and its poorer relatives for the same number of steps, and judges each on the held-out
-frames: windows of one, three and seven frames instead of eleven, each conditioning image left out, and the whole
-generator on 500, 1,000 and 2,000 of the training frames, where there are as many.
+frames: windows of one, three and seven frames instead of eleven, each conditioning image left out or, what is not
+used, added, and the whole generator on 500, 1,000 and 2,000 of the training frames, where there are as many.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 
 from capture.train_tracker.processes import Processes
 from models.face import FaceModel
-from models.generator import GeneratorConfig
+from models.generator import PHOTO_DROPPED, GeneratorConfig
 from models.losses import importance
 from models.memory import keep_memory
 from models.training import choose_device
@@ -35,9 +35,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "window 1": {"window": 1},
     "window 3": {"window": 3},
     "window 7": {"window": 7},
-    "no diffuse": {"dropped": ("diffuse",)},
-    "no correspondence": {"dropped": ("correspondence",)},
-    "no eye and gaze": {"dropped": ("gaze",)},
+    "with diffuse": {"dropped": ()},
+    "no correspondence": {"dropped": (*PHOTO_DROPPED, "correspondence")},
+    "no eye and gaze": {"dropped": (*PHOTO_DROPPED, "gaze")},
 }
 """What each variant changes in the generator."""
 COUNTS = (500, 1000, 2000)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.camera import Camera, rotation_matrix
 from models.face import IRIS_RAD, FaceModel
+from models.generator import SpaceTimeGenerator
 from models.halo import BEHIND_M, Halo
 from models.illumination import linear_to_srgb, shade, vertex_normals
 from models.params import FaceParams
@@ -37,16 +39,17 @@ class Scene:
     depth_m: Array
     """`[V]`, positive in front of the camera."""
     attributes: Array
-    """`[V, 9]` channels at the vertices."""
+    """`[V, 9]` channels at the vertices; `[V, 6]`, without diffuse colour, where the head is not shaded."""
 
 
 class ConditioningRenderer:
     """Render `FaceParams` at one size and camera to the generator's input."""
 
-    def __init__(self, model: FaceModel, camera: Camera, halo: Halo | None = None) -> None:
+    def __init__(self, model: FaceModel, camera: Camera, halo: Halo | None = None, *, is_shaded: bool = True) -> None:
         """Draw the head of `model` and, around it, the card `halo` of a generator that has one.
 
-        Such a generator paints texels as they are: its tongue has some of its own.
+        Such a generator paints texels as they are: its tongue has some of its own. Unless it `is_shaded`, its diffuse
+        colour stays black.
         """
         self._model = model
         self._camera = camera
@@ -56,6 +59,8 @@ class ConditioningRenderer:
         self._triangles = np.concatenate([self._triangles, self._skin + teeth.triangles])
         self._num_head = len(self._triangles)
         self._halo = halo
+        self._is_shaded = is_shaded
+        self._drawn = slice(0 if is_shaded else GROUPS["diffuse"].stop, CHANNELS)
         codes = [model.correspondence.copy(), teeth.correspondence]
         self._num_card = 0 if halo is None else len(halo.points)
         if halo is not None:
@@ -72,6 +77,12 @@ class ConditioningRenderer:
         self._neutral, self._teeth_neutral = model.mean, teeth.mean
         self._albedo = np.concatenate([model.reflectance_mean, teeth.albedo, np.zeros((self._num_card, 3), np.float32)])
 
+    @classmethod
+    def of(cls, generator: SpaceTimeGenerator, camera: Camera, model: FaceModel) -> Self:
+        """Render what `generator` sees, at its size, of a target filmed by `camera`."""
+        size = generator.config.resolution
+        return cls(model, camera.scaled(size, size), generator.halo, is_shaded=generator.config.is_shaded)
+
     def render(self, params: FaceParams, output: Array | None = None) -> Array:
         """Render one frame to `[9, H, W]` float32 in 0 to 1, zero where there is no head; reuses `output` if given."""
         return self.draw(self.pose(params), output)
@@ -83,12 +94,13 @@ class ConditioningRenderer:
         teeth = self._teeth.vertices(self._teeth_neutral, params.expression)
         card = [] if self._halo is None else [self._halo.placed(params.rotation, params.translation)]
         vertices = np.concatenate([head, teeth, *card]) @ rotation_matrix(params.rotation).T + params.translation
-        normals = vertex_normals(vertices, self._triangles)
         attributes = self._attributes.copy()
-        attributes[:, GROUPS["diffuse"]] = linear_to_srgb(shade(self._albedo, normals, params.illumination))
+        if self._is_shaded:
+            normals = vertex_normals(vertices, self._triangles)
+            attributes[:, GROUPS["diffuse"]] = linear_to_srgb(shade(self._albedo, normals, params.illumination))
         depth = -vertices[:, 2]
         depth[len(vertices) - self._num_card :] += BEHIND_M
-        return Scene(self._camera.project(vertices), depth, attributes)
+        return Scene(self._camera.project(vertices), depth, attributes[:, self._drawn])
 
     def draw(self, scene: Scene, output: Array | None = None) -> Array:
         """Do the part of `render` that goes by pixels."""
@@ -97,7 +109,7 @@ class ConditioningRenderer:
         else:
             output.fill(0.0)
         self._rasterizer.draw(scene.pixels, scene.depth_m)
-        self._rasterizer.interpolate(scene.attributes, output)
+        self._rasterizer.interpolate(scene.attributes, output[self._drawn])
         return output
 
     @property
@@ -111,7 +123,7 @@ class ConditioningRenderer:
             self._identity = params.identity.copy()
             self._neutral = self._model.neutral(params.identity)
             self._teeth_neutral = self._teeth.neutral(params.identity)
-        if self._reflectance is None or not np.array_equal(self._reflectance, params.reflectance):
+        if self._is_shaded and (self._reflectance is None or not np.array_equal(self._reflectance, params.reflectance)):
             self._reflectance = params.reflectance.copy()
             self._albedo[: self._skin] = self._model.albedo(params.reflectance)
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.face import FaceModel
-from models.halo import Halo
+from models.generator import SpaceTimeGenerator
 from models.params import FaceParams
 from reenact.conditioning import ConditioningRenderer
 from reenact.target import LIMITED, Target
@@ -23,15 +23,15 @@ SHAPES = 6
 """Expressions at work in one pose: all at once make no face."""
 
 
-def moving_frames(target: Target, size: int, model: FaceModel, halo: Halo | None = None) -> Callable[[], list[Array]]:
-    """Give what renders the conditioning `[9, size, size]` of a target that moves within its limits.
+def moving_frames(target: Target, generator: SpaceTimeGenerator, model: FaceModel) -> Callable[[], list[Array]]:
+    """Give what renders the conditioning `[9, S, S]` that `generator` sees of a target that moves within its limits.
 
     From pose to pose, always the same ones; rendered when it is called for.
     """
 
     def render() -> list[Array]:
         rng = np.random.default_rng(2018)
-        renderer = ConditioningRenderer(model, target.camera.scaled(size, size), halo)
+        renderer = ConditioningRenderer.of(generator, target.camera, model)
         poses = [target.neutral, *(_pose(target, rng) for _ in range(POSES - 1))]
         return [
             renderer.render(_between(before, after, step / STEPS))

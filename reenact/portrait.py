@@ -62,12 +62,11 @@ class Portrait:
         self.actor = actor
         model = model or FaceModel.load()
         generator = actor.load_generator()
-        halo = generator.halo
-        self._renderer = ConditioningRenderer(model, actor.target.camera.scaled(size, size), halo)
+        self._renderer = ConditioningRenderer.of(generator, actor.target.camera, model)
         # Two: one is painted from while the next is drawn. There is one renderer for both.
         self._drawing = threading.Lock()
         self._conditioning = [np.zeros((CHANNELS, size, size), np.float32) for _ in range(2)]
-        self._frames = moving_frames(actor.target, size, model, halo)
+        self._frames = moving_frames(actor.target, generator, model)
         selection = make_engine(generator, engine, precision, threads, frames=self._frames)
         self._engine = selection.engine
         self._threads = threads

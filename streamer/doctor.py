@@ -239,7 +239,7 @@ def check_engines(actor: str) -> Iterator[Finding]:
 
     loaded = Actor.load(actor)
     generator = loaded.load_generator()
-    frames = moving_frames(loaded.target, loaded.resolution, FaceModel.load())
+    frames = moving_frames(loaded.target, generator, FaceModel.load())
     has_any = False
     for name in ENGINES:
         for precision in ("int8", "bf16", "fp32"):

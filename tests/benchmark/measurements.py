@@ -112,11 +112,6 @@ def measure_tracking(frames: list[Image], effort: Effort) -> Row:
         )
 
 
-def conditioning_of(actor: Actor, size: int) -> NDArray[np.float32]:
-    """Render the target at rest at another resolution."""
-    return ConditioningRenderer(FaceModel.load(), actor.target.camera.scaled(size, size)).render(actor.target.neutral)
-
-
 def make_generator(actor: Actor, size: int) -> SpaceTimeGenerator:
     """Give the actor's network; at another resolution than its own, the same with weights that mean nothing."""
     if size == actor.resolution:
@@ -134,8 +129,9 @@ def _generate(engine: Engine, conditioning: NDArray[np.float32]) -> Work:
 
 def measure_generation(actor: Actor, size: int, effort: Effort) -> Row:
     """Compare the chosen engine with the same network in PyTorch, float32."""
-    generator, conditioning = make_generator(actor, size), conditioning_of(actor, size)
-    frames = moving_frames(actor.target, size, FaceModel.load())
+    generator, model = make_generator(actor, size), FaceModel.load()
+    conditioning = ConditioningRenderer.of(generator, actor.target.camera, model).render(actor.target.neutral)
+    frames = moving_frames(actor.target, generator, model)
     selection = make_engine(generator, effort.engine, frames=frames)
     reference = make_engine(generator, "torch", "fp32")
     engine = selection.engine
@@ -156,14 +152,15 @@ def measure_generation(actor: Actor, size: int, effort: Effort) -> Row:
 
 def measure_growth(actor: Actor, size: int, effort: Effort) -> list[Row]:
     """Compare generation and rendering at `size` with the same at the actor's own resolution."""
-    own = actor.resolution
-    conditionings = {side: conditioning_of(actor, side) for side in (size, own)}
-    model = FaceModel.load()
+    own, model = actor.resolution, FaceModel.load()
+    generators = {side: make_generator(actor, side) for side in (size, own)}
+    renderers = {side: ConditioningRenderer.of(generators[side], actor.target.camera, model) for side in generators}
+    conditionings = {side: renderers[side].render(actor.target.neutral) for side in generators}
     engines = {
         side: make_engine(
-            make_generator(actor, side), effort.engine, frames=moving_frames(actor.target, side, model)
+            generators[side], effort.engine, frames=moving_frames(actor.target, generators[side], model)
         ).engine
-        for side in (size, own)
+        for side in generators
     }
     generated = compare(
         f"generate, {engines[size].name} {engines[size].precision}",
@@ -177,7 +174,6 @@ def measure_growth(actor: Actor, size: int, effort: Effort) -> list[Row]:
     )
     for engine in engines.values():
         engine.close()
-    renderers = {side: ConditioningRenderer(model, actor.target.camera.scaled(side, side)) for side in (size, own)}
     rendered = compare(
         "render",
         f"{size}",

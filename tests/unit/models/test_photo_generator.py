@@ -93,6 +93,9 @@ def test_a_config_from_before_colours_changed_makes_a_photograph_that_does_not()
     assert generator.texture_of(torch.zeros(2, FACE_NUMBERS)) is generator.texture
     assert GeneratorConfig.of_size(256).change_size == CHANGE_SIZE
     assert GeneratorConfig.of_size(256, design="lean").change_size == ()
+    assert not GeneratorConfig.of_size(256).is_shaded
+    assert GeneratorConfig.of_size(256, dropped=()).is_shaded
+    assert GeneratorConfig.of_size(512, design="lean").is_shaded
     with pytest.raises(ValueError, match="change_size: expected 2 sides, of the photo design alone"):
         GeneratorConfig(design="lean", change_size=(8, 12))
 

@@ -10,6 +10,7 @@ from models.camera import Camera
 from models.face import FaceModel
 from models.params import FaceParams
 from reenact.conditioning import CHANNELS, GROUPS, ConditioningRenderer
+from tests.unit.reenact.make import make_generator
 
 SIZE = 128
 
@@ -62,6 +63,19 @@ def test_light_and_reflectance_change_the_diffuse_image_alone() -> None:
     tanned = renderer().render(face(reflectance=np.full(80, 1.0, np.float32)))
     assert np.abs(tanned[:3] - plain[:3]).max() > 0.01
     np.testing.assert_array_equal(plain[3:], tanned[3:])
+
+
+def test_a_generator_that_drops_the_diffuse_image_gets_none_and_the_same_of_the_others() -> None:
+    camera = Camera(width=SIZE, height=SIZE, focal_px=2.3 * SIZE, center_px=(SIZE / 2, SIZE / 2)).scaled(512, 512)
+    plain = make_generator(design="photo")
+    dropping = make_generator(design="photo", dropped=("diffuse",))
+    model, params = FaceModel.load(), face(expression=np.full(52, 0.1, np.float32))
+    expected = ConditioningRenderer.of(plain, camera, model).render(params)
+    drawn = ConditioningRenderer.of(dropping, camera, model).render(params)
+    assert expected.shape == (CHANNELS, SIZE, SIZE)
+    assert expected[GROUPS["diffuse"]].max() > 0.3
+    assert not drawn[GROUPS["diffuse"]].any()
+    np.testing.assert_array_equal(drawn[3:], expected[3:])
 
 
 def test_nothing_of_the_frame_before_is_left_in_a_reused_buffer() -> None:

@@ -161,13 +161,13 @@ def test_ranges_of_other_pictures_are_found_out(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_target_is_measured_as_it_moves_within_its_limits() -> None:
-    target, model = make_target(), FaceModel.load()
-    frames = moving_frames(target, 128, model)()
+    target, model, generator = make_target(), FaceModel.load(), make_generator()
+    frames = moving_frames(target, generator, model)()
     assert len(frames) == (POSES - 1) * STEPS
     assert {frame.shape for frame in frames} == {(9, 128, 128)}
     steps = [float(np.abs(after - before).mean()) for before, after in pairwise(frames)]
     assert min(steps) > 0.0
-    np.testing.assert_array_equal(frames[-1], moving_frames(target, 128, model)()[-1])
+    np.testing.assert_array_equal(frames[-1], moving_frames(target, generator, model)()[-1])
     poses = [_pose(target, np.random.default_rng(seed)) for seed in range(20)]
     for name in LIMITED:
         values = np.array([getattr(pose, name) for pose in poses])
