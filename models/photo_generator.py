@@ -32,8 +32,6 @@ UNCOVERED = -2.0
 """Logit of the mask where nothing of the head is: low, but not so low that it could not be learned to open."""
 LEAST = 0.02
 """Colours and masks begin no nearer than this to 0 and 1, where their logits have no end."""
-PAINT_SHARE = 0.01
-"""Share of its usual weights that the network's own paint begins with."""
 OF_LEAN = ("paint.", "fine_paint.", "texture")
 """Weights that another target's network paints all of the picture with."""
 
@@ -45,6 +43,8 @@ class PhotoGenerator(LeanGenerator):
     """`[F, 3, h', w']`: what each number of the face, in units of how far it varies, adds to the logits of colour."""
     face_range: Tensor
     """`[4, F]`: of each number its mean, its unit, the least and the most that it was, in units from the mean."""
+    change_bounds: Tensor
+    """`[2, 3, h', w']`: the least and the most that they add together."""
     halo_cells: Tensor
     """`[24, 32]` 1 for cells of the card that are drawn, see `Halo`; a tensor, so that it stays with the weights."""
     halo_growth: Tensor
@@ -60,11 +60,13 @@ class PhotoGenerator(LeanGenerator):
         self.register_buffer("halo_cells", torch.ones(CELLS))
         self.register_buffer("halo_growth", torch.zeros(VIEW_TERMS, DIRECTIONS))
         self.register_buffer("halo_views", torch.zeros(3, 2))
-        self.register_load_state_dict_pre_hook(_keep_flat)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_keep_as_it_was)  # type: ignore[no-untyped-call]
         if config.change_size:
             # What is typical of each number, how far it varies, and the least and most that was seen: as many rows.
             self.register_buffer("face_range", torch.tensor([0.0, 1.0, 0.0, 0.0])[:, None].repeat(1, FACE_NUMBERS))
             self.register_buffer("changes", torch.zeros(FACE_NUMBERS, 3, *config.change_size))
+            boundless = torch.tensor([-torch.inf, torch.inf])[:, None, None, None]
+            self.register_buffer("change_bounds", boundless.repeat(1, 3, *config.change_size))
         with torch.no_grad():
             own.weight.zero_()
             for pixel in range(BLOCK**2):
@@ -72,8 +74,11 @@ class PhotoGenerator(LeanGenerator):
                     own.weight[4 * pixel + channel, stride * pixel + channel] = 1.0
                 own.weight[4 * pixel + 3, stride * pixel + config.texture_channels] = -UNCOVERED
                 own.bias[4 * pixel + 3] = UNCOVERED  # type: ignore[index]
-            self.paint.weight.mul_(10.0 * PAINT_SHARE)  # a tenth already
+            # The network's own paint is nothing: chance colours would lie over the photograph as a pattern.
+            self.paint.weight.zero_()
             self.paint.bias.zero_()  # type: ignore[union-attr]
+            if config.magnification > 1:
+                self.fine_paint.weight.zero_()
 
     @property
     @override
@@ -86,11 +91,12 @@ class PhotoGenerator(LeanGenerator):
     def change_of(self, face: Tensor) -> Tensor:
         """Give what faces of the numbers `[B, F]` add to the logits of colour, `[B, 3, h', w']`.
 
-        Beyond what was seen of the person, colours change no further.
+        Beyond what was seen of the person, and of each place, colours change no further.
         """
         mean, unit, low, high = self.face_range
         known = ((face - mean) / unit).clamp(low, high)
-        return (known @ self.changes.flatten(1)).reshape(len(face), *self.changes.shape[1:])
+        added = (known @ self.changes.flatten(1)).reshape(len(face), *self.changes.shape[1:])
+        return added.clamp(*self.change_bounds)
 
     @override
     def texture_of(self, face: Tensor | None) -> Tensor:
@@ -112,24 +118,26 @@ class PhotoGenerator(LeanGenerator):
         self.halo_views.copy_(torch.from_numpy(halo.outline.views))
 
     @torch.no_grad()
-    def begin_changing(self, maps: Tensor, offset: Tensor, face_range: Tensor) -> None:
-        """Take over how colours change: `changes`, `face_range`, and what to add to the logits of colour at rest.
+    def begin_changing(self, maps: Tensor, offset: Tensor, face_range: Tensor, bounds: Tensor) -> None:
+        """Take over how colours change: `changes`, `face_range`, `change_bounds`, and what to add to them at rest.
 
         `offset` is `[3, h', w']`.
         """
         self.changes.copy_(maps)
         self.face_range.copy_(face_range)
+        self.change_bounds.copy_(bounds)
         size, offset = self.config.texture_size, offset[None].to(self.texture)
         self.texture[0, :3] += functional.interpolate(offset, size=size, mode="bilinear", align_corners=False)[0]
 
 
-def _keep_flat(module: nn.Module, weights: dict[str, Tensor], prefix: str, *_: object) -> None:
-    """Let the card of a target that was trained before cards grew stay as it was."""
-    for name in ("halo_growth", "halo_views"):
-        weights.setdefault(prefix + name, module.get_buffer(name))
+def _keep_as_it_was(module: nn.Module, weights: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Let a target stay as it was that was trained before cards grew, and before the sum of changes had bounds."""
+    for name in ("halo_growth", "halo_views", "change_bounds"):
+        if hasattr(module, name):
+            weights.setdefault(prefix + name, module.get_buffer(name))
 
 
 def useful_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Leave out of another target's `weights` what a photo generator cannot begin with."""
-    left_out = ("texture", "halo_", "face_range", "changes") if "own.weight" in weights else OF_LEAN
+    left_out = ("texture", "halo_", "face_range", "change") if "own.weight" in weights else OF_LEAN
     return {name: value for name, value in weights.items() if not name.startswith(left_out)}

@@ -30,6 +30,10 @@ LEAST_UNIT = 0.02
 """What a number varies by at least: below it there is only noise, of weights and of radians."""
 LEARNED_SHARE = 0.05
 """Pixels a picture that a patch must have on average to change."""
+LEAST_KNOWN = 0.2
+"""Share of its texels that must be known: what a patch shows at its edge is not true of the rest."""
+LEAST_SHOWN = 0.5
+"""Pixels of a patch that a picture shows it by."""
 LEAST_SLOPE = 0.06
 """Slope of the sigmoid at which colours count as no further from their bounds."""
 
@@ -44,6 +48,8 @@ class Changes:
     """`[3, h', w']`: what is to be added to them for the average face."""
     face_range: Tensor
     """`[4, F]`: mean, unit, and the least and most in units from the mean."""
+    bounds: Tensor
+    """`[2, 3, h', w']`: the least and the most that all numbers together add in pictures that show the patch."""
 
 
 def find_changes(data: TrainingSet, first: FirstLook, size: tuple[int, ...]) -> Changes:
@@ -62,20 +68,31 @@ def find_changes(data: TrainingSet, first: FirstLook, size: tuple[int, ...]) -> 
     seen = weight.mean(0)
     held = torch.full((count,), RIDGE)
     held[0] = 1.0
-    is_seen = seen > LEARNED_SHARE
+    known_share = functional.interpolate(first.is_seen[None].float(), size=size, mode="area").flatten()
+    is_seen = (seen > LEARNED_SHARE) & (known_share >= LEAST_KNOWN)
     gram = gram[is_seen] + torch.diag(held) * seen[is_seen, None, None]
     found = torch.zeros(len(seen), count, 3)
     found[is_seen] = torch.linalg.solve(gram, right[is_seen])
     maps = found.permute(1, 2, 0).reshape(count, 3, *size)
     colors = functional.interpolate(first.colors[None], size=size, mode="area")[0]
     maps = maps / (colors * (1 - colors)).clamp(min=LEAST_SLOPE)
-    return Changes(maps[1:], maps[0], face_range)
+    return Changes(maps[1:], maps[0], face_range, _bounds(maps[1:], numbers, weight))
 
 
 def _face_range(faces: Tensor) -> Tensor:
     mean, unit = faces.mean(0), faces.std(0).clamp(min=LEAST_UNIT)
     known = (faces - mean) / unit
     return torch.stack([mean, unit, known.amin(0), known.amax(0)])
+
+
+def _bounds(maps: Tensor, numbers: Tensor, weight: Tensor) -> Tensor:
+    """Give the bounds of `Changes` for faces of `numbers [N, F]` that show patches by `weight [N, T]`."""
+    added = (numbers @ maps.flatten(1)).reshape(len(numbers), 3, -1)
+    is_shown = (weight >= LEAST_SHOWN)[:, None]
+    low = added.where(is_shown, torch.inf).amin(0)
+    high = added.where(is_shown, -torch.inf).amax(0)
+    is_known = is_shown.any(0)
+    return torch.stack([low.where(is_known, 0.0), high.where(is_known, 0.0)]).reshape(2, *maps.shape[1:])
 
 
 def _misses(

@@ -13,10 +13,10 @@ from models.face import IRIS_RAD, FaceModel
 from models.generator import SpaceTimeGenerator
 from models.halo import BEHIND_M, Halo
 from models.illumination import linear_to_srgb, shade, vertex_normals
+from models.mouth import inner_mouth, tongue_correspondence
 from models.params import FaceParams
 from models.rasterize import Rasterizer
 from models.teeth import Teeth
-from models.tongue import tongue_correspondence
 
 Array = NDArray[np.float32]
 
@@ -48,26 +48,32 @@ class ConditioningRenderer:
     def __init__(self, model: FaceModel, camera: Camera, halo: Halo | None = None, *, is_shaded: bool = True) -> None:
         """Draw the head of `model` and, around it, the card `halo` of a generator that has one.
 
-        Such a generator paints texels as they are: its tongue has some of its own. Unless it `is_shaded`, its diffuse
-        colour stays black.
+        Such a generator paints texels as they are: tongue and inner mouth have some of their own. Unless it
+        `is_shaded`, its diffuse colour stays black.
         """
         self._model = model
         self._camera = camera
         self._teeth = teeth = Teeth(model)
         self._skin = len(model.mean)
-        self._triangles = model.triangles[model.rigidity[model.triangles].min(1) > MIN_RIGIDITY]
-        self._triangles = np.concatenate([self._triangles, self._skin + teeth.triangles])
+        self._copied = np.zeros(0, np.int64)
+        codes, triangles = [model.correspondence.copy(), teeth.correspondence], model.triangles.copy()
+        if halo is not None:
+            tongue, places = tongue_correspondence(model)
+            codes[0][tongue] = places
+            inner = inner_mouth(model)
+            self._copied, corners = inner.vertices, triangles[inner.triangles]
+            triangles[inner.triangles] = sum(map(len, codes)) + np.searchsorted(inner.vertices, corners)
+            codes.append(inner.correspondence)
+        triangles = triangles[model.rigidity[model.triangles].min(1) > MIN_RIGIDITY]
+        self._triangles = np.concatenate([triangles, self._skin + teeth.triangles])
         self._num_head = len(self._triangles)
         self._halo = halo
         self._is_shaded = is_shaded
         self._drawn = slice(0 if is_shaded else GROUPS["diffuse"].stop, CHANNELS)
-        codes = [model.correspondence.copy(), teeth.correspondence]
         self._num_card = 0 if halo is None else len(halo.points)
         if halo is not None:
-            tongue, places = tongue_correspondence(model)
-            codes[0][tongue] = places
+            self._triangles = np.concatenate([self._triangles, sum(map(len, codes)) + halo.triangles])
             codes.append(halo.correspondence)
-            self._triangles = np.concatenate([self._triangles, self._skin + len(teeth.mean) + halo.triangles])
         self._rasterizer = Rasterizer(self._triangles, camera.height, camera.width)
         self._attributes = np.zeros((sum(map(len, codes)), CHANNELS), np.float32)
         self._attributes[:, GROUPS["correspondence"]] = np.concatenate(codes)
@@ -75,7 +81,8 @@ class ConditioningRenderer:
         self._identity: Array | None = None
         self._reflectance: Array | None = None
         self._neutral, self._teeth_neutral = model.mean, teeth.mean
-        self._albedo = np.concatenate([model.reflectance_mean, teeth.albedo, np.zeros((self._num_card, 3), np.float32)])
+        self._albedo = np.zeros((len(self._attributes), 3), np.float32)
+        self._albedo[self._skin : self._skin + len(teeth.mean)] = teeth.albedo
 
     @classmethod
     def of(cls, generator: SpaceTimeGenerator, camera: Camera, model: FaceModel) -> Self:
@@ -93,7 +100,8 @@ class ConditioningRenderer:
         head = self._model.vertices(params, self._neutral)
         teeth = self._teeth.vertices(self._teeth_neutral, params.expression)
         card = [] if self._halo is None else [self._halo.placed(params.rotation, params.translation)]
-        vertices = np.concatenate([head, teeth, *card]) @ rotation_matrix(params.rotation).T + params.translation
+        vertices = np.concatenate([head, teeth, head[self._copied], *card])
+        vertices = vertices @ rotation_matrix(params.rotation).T + params.translation
         attributes = self._attributes.copy()
         if self._is_shaded:
             normals = vertex_normals(vertices, self._triangles)
@@ -125,7 +133,9 @@ class ConditioningRenderer:
             self._teeth_neutral = self._teeth.neutral(params.identity)
         if self._is_shaded and (self._reflectance is None or not np.array_equal(self._reflectance, params.reflectance)):
             self._reflectance = params.reflectance.copy()
-            self._albedo[: self._skin] = self._model.albedo(params.reflectance)
+            self._albedo[: self._skin] = albedo = self._model.albedo(params.reflectance)
+            first = self._skin + len(self._teeth.mean)
+            self._albedo[first : first + len(self._copied)] = albedo[self._copied]
 
 
 def _gaze_code(eye_angle: Array) -> Array:

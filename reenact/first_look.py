@@ -21,9 +21,9 @@ from capture.spread import spread
 from models.face import FaceModel
 from models.generator import GeneratorConfig, texture_places
 from models.halo import BOTTOM_M, CELLS, TOP_M, Halo
+from models.mouth import inner_mouth, tongue_correspondence
 from models.params import FaceParams
 from models.teeth import Teeth
-from models.tongue import tongue_correspondence
 from reenact.conditioning import CHANNELS, GROUPS, ConditioningRenderer
 from reenact.dataset import Recording
 from reenact.head_outline import HeadOutline, find_outline
@@ -44,8 +44,10 @@ CELL_SHARE = 0.1
 """Share of a cell's pixels that must show something on the head, or the card is cut there."""
 TIE, NOISE = 2e-3, 2e-4
 """What is added to the squared errors of background and head, where they are compared: in doubt it is the head."""
-TONGUE, TEETH = (0.2, 0.08, 0.08), (0.35, 0.27, 0.24)
+TONGUE, TEETH, THROAT = (0.2, 0.08, 0.08), (0.35, 0.27, 0.24), (0.06, 0.02, 0.02)
 """Usual colours in a mouth, in its shade."""
+INNER_LIPS, LIPS_M = (0.45, 0.22, 0.2), 0.02
+"""Usual colour where the lips meet, and the way along the walls on which it turns into that of the throat."""
 USUAL_PIXELS = 6.0
 """As how many pixels of each texel they count."""
 SHARPNESS = 2.0
@@ -228,17 +230,27 @@ def _background(seen: Sequence[_Seen], median: Array) -> Array:
 def _add_mouth(
     values: NDArray[np.float64], count: NDArray[np.float64], size: tuple[int, int], model: FaceModel
 ) -> NDArray[np.float64]:
-    """Let tongue and teeth look usual in `values [N, 4]` as far as they were hardly seen; gives `count [N]` with that.
+    """Let a mouth look usual in `values [N, 4]` as far as it was hardly seen; gives `count [N]` with that.
 
-    Whoever enrols with a shut mouth would have lips in it otherwise.
+    Whoever enrols with a shut mouth would have other colours in it otherwise.
     """
     added = np.zeros(size)
     usual = np.zeros((*size, 4))
-    for codes, color in ((tongue_correspondence(model)[1], TONGUE), (Teeth(model).correspondence, TEETH)):
+    walls = inner_mouth(model)
+    shade = np.minimum(walls.depth_m / LIPS_M, 1.0)[:, None]
+    parts = (
+        (tongue_correspondence(model)[1], np.array([TONGUE])), (Teeth(model).correspondence, np.array([TEETH])),
+        (walls.correspondence, np.array([INNER_LIPS]) * (1.0 - shade) + np.array([THROAT]) * shade)
+    )  # fmt: skip
+    for codes, colors in parts:
         texel = texels_of(torch.from_numpy(codes.T.reshape(1, 3, 1, -1).copy()), size)[0, 0].numpy()
         row, column = texel // size[1], texel % size[1]
-        area = slice(max(row.min() - 1, 0), row.max() + 2), slice(column.min() - 1, column.max() + 2)
-        added[area], usual[area] = USUAL_PIXELS, (*color, 1.0)
+        rows = np.arange(max(row.min() - 1, 0), row.max() + 2)
+        area = slice(rows[0], rows[-1] + 1), slice(column.min() - 1, column.max() + 2)
+        added[area], usual[area] = USUAL_PIXELS, 1.0
+        order = np.argsort(row)
+        for channel, values_of in enumerate(np.broadcast_to(colors, (len(row), 3)).T):
+            usual[(*area, channel)] = np.interp(rows, row[order], values_of[order])[:, None]
     share = (added.ravel() / np.maximum(count + added.ravel(), 1.0))[:, None]
     values += share * (usual.reshape(-1, 4) - values)
     return count + added.ravel()

@@ -131,7 +131,7 @@ class Trainer:
             photo.begin(first.colors, first.coverage, first.halo)
             if generator.change_size:
                 changes = find_changes(data, first, generator.change_size)
-                photo.begin_changing(changes.maps, changes.offset, changes.face_range)
+                photo.begin_changing(changes.maps, changes.offset, changes.face_range, changes.bounds)
             # A texel that is hardly ever seen would be thrown far by Adam's few steps: it stays as its neighbours are.
             is_seen = first.is_seen.to(device)
             photo.texture.register_hook(lambda gradient: gradient * is_seen)  # type: ignore[no-untyped-call]

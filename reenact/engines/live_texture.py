@@ -31,6 +31,8 @@ class LiveTexture:
             maps = generator.changes.detach().float().cpu()
             self._changes = maps.permute(0, 2, 3, 1).flatten(1).contiguous().numpy()
             self._moves = maps.abs().amax((0, 1)).numpy() > 0.0
+            bounds = generator.change_bounds.detach().float().cpu()
+            self._bounds = bounds.permute(0, 2, 3, 1).flatten(1).contiguous().numpy()
             self._range = generator.face_range.detach().float().cpu().numpy()
             self._shape = (*generator.config.change_size, 3)
             self._change = live_kernels.changer(is_half=is_half)
@@ -40,5 +42,5 @@ class LiveTexture:
         if self._changes is None or face is None:
             return
         mean, unit, low, high = self._range
-        change = np.clip((face - mean) / unit, low, high) @ self._changes
+        change = np.clip(np.clip((face - mean) / unit, low, high) @ self._changes, *self._bounds)
         self._change(self._rest, change.reshape(self._shape), self._moves, self.texels)

@@ -7,8 +7,8 @@ from torch.nn import functional
 from models.face import FaceModel
 from models.halo import Halo
 from models.losses import importance
+from models.mouth import tongue_correspondence
 from models.teeth import Teeth
-from models.tongue import tongue_correspondence
 
 
 @pytest.mark.parametrize("size", [128, 512])

@@ -69,13 +69,26 @@ def test_weights_from_before_cards_grew_keep_theirs_flat() -> None:
     assert not generator.halo.outline.growth.any()
 
 
+def test_weights_from_before_changes_had_bounds_change_without() -> None:
+    config = GeneratorConfig(**{**SMALL.to_json(), "change_size": (8, 12)})
+    before, after = photo(config), photo(config)
+    before.changes.normal_()
+    before.face_range[2], before.face_range[3] = -3.0, 3.0
+    after.load_state_dict({name: value for name, value in before.state_dict().items() if name != "change_bounds"})
+    faces = torch.full((1, FACE_NUMBERS), 2.0)
+    torch.testing.assert_close(after.texture_of(faces), before.texture_of(faces))
+
+
 def test_its_colours_follow_the_face_as_far_as_was_seen() -> None:
     generator = photo(GeneratorConfig(**{**SMALL.to_json(), "change_size": (8, 12)}))
     maps = torch.zeros(FACE_NUMBERS, 3, 8, 12)
     maps[3, 0] = 0.5  # a unit of the fourth number makes all of it redder
     face_range = torch.tensor([0.2, 0.1, -1.0, 3.0])[:, None].repeat(1, FACE_NUMBERS)
     before = generator.texture.clone()
-    generator.begin_changing(maps, torch.full((3, 8, 12), 0.25), face_range)
+    maps[4, 1] = 1.0
+    bounds = torch.tensor([-10.0, 10.0])[:, None, None, None].repeat(1, 3, 8, 12)
+    bounds[:, 1] = torch.tensor([-0.5, 0.75])[:, None, None]
+    generator.begin_changing(maps, torch.full((3, 8, 12), 0.25), face_range, bounds)
     rest = generator.texture_of(None)
     torch.testing.assert_close(rest[:, :3], before[:, :3] + 0.25)
     faces = torch.full((4, FACE_NUMBERS), 0.2)
@@ -83,6 +96,9 @@ def test_its_colours_follow_the_face_as_far_as_was_seen() -> None:
     change = (generator.texture_of(faces) - rest).mean((2, 3))
     torch.testing.assert_close(change[:, 0], torch.tensor([0.0, 1.0, 1.5, -0.5]))
     assert not change[:, 1:].any()
+    faces[:, 4] = torch.tensor([0.2, 0.25, 0.4, 0.0])  # 0, 0.5, 2 and -2 units: the place itself was seen less far
+    change = (generator.texture_of(faces) - rest).mean((2, 3))
+    torch.testing.assert_close(change[:, 1], torch.tensor([0.0, 0.5, 0.75, -0.5]))
 
 
 def test_a_config_from_before_colours_changed_makes_a_photograph_that_does_not() -> None:

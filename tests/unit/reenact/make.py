@@ -46,6 +46,10 @@ def make_generator(
         if design == "photo":
             weights["changes"].normal_(0, 0.5)
             weights["face_range"][2], weights["face_range"][3] = -2.0, 2.0
+            weights["change_bounds"][0], weights["change_bounds"][1] = -1.0, 1.5
+            weights["paint.weight"].normal_(0, 0.02)
+            if magnification > 1:
+                weights["fine_paint.weight"].normal_(0, 0.002)
         weights["summary_out.weight"].normal_(0, 0.1)
         weights["paint.weight"].mul_(5)
         if magnification > 1:

@@ -76,6 +76,23 @@ def test_colours_that_follow_an_expression_are_found() -> None:
     assert float((color(float(mean[JAW]))[:, seen] - 0.5).abs().mean()) < 0.01
     assert not changes.maps[:, :, ~seen].any()
     assert not changes.offset[:, ~seen].any()
+    # In every picture the same places are seen: what changes there as far as it did, no more.
+    added = torch.einsum("nf,fchw->nchw", known, changes.maps)
+    torch.testing.assert_close(changes.bounds, torch.stack([added.amin(0), added.amax(0)]))
+
+
+def test_what_is_known_at_its_edge_alone_does_not_change() -> None:
+    data, _ = a_mouth_that_reddens(np.random.default_rng(0))
+    is_seen = torch.zeros(1, 64, 96, dtype=torch.bool)
+    is_seen[:, :, ::8] = True
+    first = FirstLook(
+        colors=torch.full((3, 64, 96), 0.45), coverage=torch.full((1, 64, 96), 0.98), is_seen=is_seen,
+        plate=torch.full((3, SIZE, SIZE), 0.1), halo=Halo(),
+    )  # fmt: skip
+    changes = find_changes(data, first, GRID)
+    assert not changes.maps.any()
+    assert not changes.offset.any()
+    assert not changes.bounds.any()
 
 
 def test_a_faces_numbers_are_its_expression_pose_and_gaze() -> None:

@@ -3,12 +3,14 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from models.camera import Camera
 from models.face import FaceModel
-from models.params import FaceParams
+from models.halo import Halo
+from models.params import EXPRESSION_INDEX, FaceParams
 from reenact.conditioning import CHANNELS, GROUPS, ConditioningRenderer
 from tests.unit.reenact.make import make_generator
 
@@ -76,6 +78,24 @@ def test_a_generator_that_drops_the_diffuse_image_gets_none_and_the_same_of_the_
     assert expected[GROUPS["diffuse"]].max() > 0.3
     assert not drawn[GROUPS["diffuse"]].any()
     np.testing.assert_array_equal(drawn[3:], expected[3:])
+
+
+def test_a_photograph_has_no_skin_in_the_mouth() -> None:
+    camera = Camera(width=SIZE, height=SIZE, focal_px=8.0 * SIZE, center_px=(SIZE / 2, -SIZE / 8))
+    opened = np.zeros(52, np.float32)
+    opened[EXPRESSION_INDEX["jawOpen"]] = 0.9
+    codes = [
+        ConditioningRenderer(FaceModel.load(), camera, halo).render(face(expression=opened))[GROUPS["correspondence"]]
+        for halo in (None, Halo())
+    ]
+    is_within = [(code.sum(0) > 0) & (code[1] < 0.075) for code in codes]
+    # Teeth alone; with them, in one piece, the tongue and the walls.
+    assert is_within[1].sum() > 2 * is_within[0].sum() > 0
+    assert (is_within[1] | ~is_within[0]).all()
+    count, _ = cv2.connectedComponents(is_within[1].astype(np.uint8), connectivity=8)
+    assert count == 2
+    is_skin = (codes[0].sum(0) > 0) & ~is_within[1]
+    np.testing.assert_array_equal(codes[0][:, is_skin], codes[1][:, is_skin])
 
 
 def test_nothing_of_the_frame_before_is_left_in_a_reused_buffer() -> None:
