@@ -117,7 +117,7 @@ def _way(points: Array, triangles: NDArray[np.int32], start: Indices) -> Array:
     length = np.linalg.norm(points[edges[:, 0]] - points[edges[:, 1]], axis=1)
     way = np.full(len(points), np.inf, np.float32)
     way[start] = 0.0
-    before = np.zeros(0)
+    before = np.zeros(0, np.float32)
     while not np.array_equal(before, way):
         before = way.copy()
         np.minimum.at(way, edges[:, 1], before[edges[:, 0]] + length)
