@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 from capture.binding import LandmarkBinding
 from capture.bounded import solve_bounded
-from capture.depth_rotation import DepthRotation
 from capture.landmark_model import DEVIATIONS, FREE, Fit, LandmarkModel, both_eyes, openness
 from capture.landmarks import COUNT
 from capture.normal_equations import accumulate
 from capture.rotation import rotation_from_vector
+from capture.rotation_prior import DEPTH_SAY, HINT_SAY, RotationPrior, rotation_by_depth
 from models.camera import Camera
 from models.face import FaceModel
 from models.params import IDENTITY_SIZE
@@ -47,6 +47,8 @@ KNOWN_POSE_PRIOR = 0.25
 """Strength of the prior on expression where the pose is known: it need not be kept from explaining that."""
 KNOWN_POSE_VERGENCE_SD_RAD = np.deg2rad(8.0)
 """What holds the eyes' yaw together then: some people squint inwards, and what trembles is smoothed both ways."""
+NEAREST_M = 0.15
+"""No head is nearer to the camera: landmarks of a hand before a face may be fitted best by one in the lens."""
 ITERATIONS = 2
 COLD_ITERATIONS = 12
 
@@ -69,7 +71,7 @@ class Fitter:
         """`[SIZE]` least value of each unknown."""
         self.high = np.concatenate([reach, np.ones(len(FREE))])
         """`[SIZE]` greatest value of each unknown."""
-        self._depth = DepthRotation()
+        self._by_depth, self._by_hint = RotationPrior(DEPTH_SAY), RotationPrior(HINT_SAY)
         self._shapes = _sparse(self.landmarks.expression_basis)
         self._pairs = _pair_slots()
         self._hessian = np.zeros((SIZE, SIZE))
@@ -86,7 +88,8 @@ class Fitter:
     def forget_person(self) -> None:
         """Go back to the average face, and start cold."""
         self.set_identity(np.zeros(IDENTITY_SIZE), np.zeros((COUNT, 3)))
-        self._depth.reset()
+        self._by_depth.reset()
+        self._by_hint.reset()
         self.reset()
 
     def set_identity(self, identity: Array, offsets: Array | None = None) -> None:
@@ -113,11 +116,13 @@ class Fitter:
         camera: Camera,
         depth_px: NDArray[np.float32] | None = None,
         *,
+        hint: Array | None = None,
         frozen_expression: Array | None = None,
     ) -> Fit:
         """Fit `points_px [478, 2]`. `frozen_expression [43]` holds the weights and fits pose and gaze alone.
 
-        The detector's guess of depth, `depth_px [478]`, steadies yaw and pitch where it is given.
+        The detector's guess of depth, `depth_px [478]`, steadies yaw and pitch where it is given, and so does a `hint`,
+        another's rotation `[3, 3]`.
         """
         observed = self.rays(points_px, camera)
         start = self.last if self.last is not None else self._cold(observed)
@@ -129,22 +134,27 @@ class Fitter:
         low, high = self.low[GAZE.start :], self.high[GAZE.start :]
         if frozen_expression is not None:
             low, high = np.append(low[:4], weights), np.append(high[:4], weights)
-        turned = None
+        drawn = []
         if depth_px is not None:
             precision = self.landmarks.pose_precision
-            turned = self._depth.turn(observed, depth_px / camera.focal_px, self.neutral, precision, start.translation)
+            depth = depth_px / camera.focal_px
+            turned = rotation_by_depth(observed, depth, self.neutral, precision, start.translation)
+            drawn.append((self._by_depth, self._by_depth.corrected(turned)))
+        if hint is not None:
+            drawn.append((self._by_hint, self._by_hint.corrected(hint)))
         error = 0.0
         for _ in range(iterations):
             error = self._linearize(observed, rotation, translation, gaze, weights)
-            if turned is not None:
-                self._depth.add_prior(self._pose_hessian, self._pose_gradient, turned, rotation)
+            for prior, wanted in drawn:
+                prior.add(self._pose_hessian, self._pose_gradient, wanted, rotation)
             step = -np.linalg.solve(self._pose_hessian, self._pose_gradient)
             rotation = rotation_from_vector(step[:3]) @ rotation
             translation = translation + step[3:]
+            translation[2] = min(translation[2], -NEAREST_M)
             gaze, weights = self._explain(step, gaze, weights, started, low, high, self.prior_precision)
         rotation = _orthonormal(rotation)
-        if turned is not None:
-            self._depth.learn(turned, rotation)
+        for prior, wanted in drawn:
+            prior.learn(wanted, rotation)
         self.last = Fit(rotation, translation, both_eyes(gaze), weights, error)
         return self.last
 

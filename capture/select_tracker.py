@@ -13,12 +13,13 @@ from typing import Any
 from capture.face_tracker import FaceTracker
 from capture.regression import RegressionTracker
 from capture.regressor_engines import RegressorEngineError
+from capture.rotation_hint import RotationHint
 from capture.smoothing import SmoothingSettings
 from capture.tracker import Tracker
 from models import regressor
 from models.face import FaceModel
 
-TRACKERS = ("auto", "landmarks", "regressor")
+TRACKERS = ("auto", "landmarks", "regressor", "both")
 CHOICE_PATH = Path(__file__).resolve().parents[1] / "models" / "weights" / "tracker_choice.json"
 """What `reenact evaluate-tracker --write-choice` measured, of the weights that ship beside it."""
 
@@ -30,7 +31,7 @@ class TrackerChoice:
     """A tracker's name, and why it is this one."""
 
     name: str
-    """landmarks or regressor."""
+    """landmarks, regressor or both: landmarks with the regressor's rotation beside them."""
     reason: str
     """One sentence for people."""
 
@@ -40,7 +41,7 @@ class Comparison:
     """What a comparison of the trackers found."""
 
     choice: str
-    """The better one: landmarks or regressor."""
+    """The better one: landmarks, regressor or both."""
     reason: str
     """One sentence for people."""
     figures: Mapping[str, Any]
@@ -64,7 +65,7 @@ class Comparison:
         except (OSError, ValueError) as error:
             raise ValueError(f"{path} cannot be read: {error}") from error
         if not isinstance(values, dict) or values.get("choice") not in TRACKERS[1:]:
-            raise ValueError(f"{path}: expected a choice of {' or '.join(TRACKERS[1:])}")
+            raise ValueError(f"{path}: expected a choice of {', '.join(TRACKERS[1:])}")
         reason, figures = values.get("reason"), values.get("figures", {})
         if not isinstance(reason, str) or not isinstance(figures, dict):
             raise ValueError(f"{path}: expected a reason in words and figures by name")
@@ -75,9 +76,9 @@ class Comparison:
 
 def refusal(name: str) -> str | None:
     """Say why a tracker cannot run here; None if it can."""
-    if name == "regressor" and not regressor.DEFAULT_PATH.is_file():
+    if name in ("regressor", "both") and not regressor.DEFAULT_PATH.is_file():
         return (
-            f"The tracker 'regressor' has no weights here ({regressor.DEFAULT_PATH.name} is missing):"
+            f"The tracker {name!r} has no weights here ({regressor.DEFAULT_PATH.name} is missing):"
             " use landmarks, or train them with `reenact train-tracker`."
         )
     return None
@@ -111,6 +112,8 @@ def make_tracker(
     `RegressorEngineError`.
     """
     choice = choose_tracker(name)
+    if choice.name == "both":
+        return Tracker(settings, model=model, hint=RotationHint()), choice
     if choice.name == "regressor":
         try:
             return RegressionTracker(settings, model=model), choice

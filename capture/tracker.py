@@ -14,6 +14,7 @@ from capture.landmarks import LandmarkDetector, Landmarks
 from capture.lids import lid_weights
 from capture.person import EASE_S, Person
 from capture.personal import Personal
+from capture.rotation_hint import RotationHint
 from capture.smoothing import FaceSmoother, SmoothingSettings
 from capture.track import Bridge, Track, blend
 from models.camera import Camera
@@ -38,15 +39,22 @@ class Tracker(FaceTracker):
     _person: Person
 
     def __init__(
-        self, settings: SmoothingSettings | None = None, *, model: FaceModel | None = None, detects: bool = True
+        self,
+        settings: SmoothingSettings | None = None,
+        *,
+        model: FaceModel | None = None,
+        detects: bool = True,
+        hint: RotationHint | None = None,
     ) -> None:
         """Load the detector, the binding and, unless given, the face model; compile what must be compiled.
 
-        Without `detects` only `process_landmarks` can be called.
+        Without `detects` only `process_landmarks` can be called. A `hint` is asked for each frame, and closed with the
+        tracker.
         """
         model = model or FaceModel.load()
         binding = LandmarkBinding.load()
         self._detector = LandmarkDetector() if detects else None
+        self._hint = hint
         self._fitter = Fitter(model, binding)
         self._fitter.warm_up()
         self._person = Person(self._fitter, Fitter(model, binding))
@@ -58,6 +66,8 @@ class Tracker(FaceTracker):
     def _forget_past(self) -> None:
         if self._detector is not None:
             self._detector.reset()
+        if self._hint is not None:
+            self._hint.forget()
         self._fitter.reset()
         self._smoother.reset()
         rest = FaceParams.neutral()
@@ -74,11 +84,25 @@ class Tracker(FaceTracker):
     def process(self, image: NDArray[np.uint8], time_s: float, camera: Camera | None = None) -> Track:
         if self._detector is None:
             raise ValueError("tracker: made without a detector, it takes landmarks only")
+        camera = camera or Camera.webcam(image.shape[1], image.shape[0])
+        if self._hint is not None:
+            self._hint.look(image, camera)
         found = self._detector.detect(image)
-        return self.process_landmarks(found, time_s, camera or Camera.webcam(image.shape[1], image.shape[0]))
+        return self.process_landmarks(found, time_s, camera, self._rotation_hint(found, camera))
 
-    def process_landmarks(self, found: Landmarks | None, time_s: float, camera: Camera) -> Track:
-        """Track from landmarks that were detected elsewhere; None is no face."""
+    def _rotation_hint(self, found: Landmarks | None, camera: Camera) -> NDArray[np.float64] | None:
+        """Give what the hint says of this frame, where a face is followed that it may be about."""
+        if self._hint is None:
+            return None
+        if found is None or self._fitter.last is None:
+            self._hint.forget()
+            return None
+        return self._hint.rotation(self._params(self._fitter.last), camera)
+
+    def process_landmarks(
+        self, found: Landmarks | None, time_s: float, camera: Camera, hint: NDArray[np.float64] | None = None
+    ) -> Track:
+        """Track from landmarks that were detected elsewhere; None is no face. `hint` is that of `Fitter.fit`."""
         self.learn()
         elapsed_s = self._bridge.advance(time_s)
         self._points_px = found.points_px if found is not None else None
@@ -89,7 +113,7 @@ class Tracker(FaceTracker):
         if self._bridge.meet(time_s):
             self._fitter.reset()
             self._smoother.reset()
-        fit = self._fitter.fit(found.points_px, camera, found.depth_px)
+        fit = self._fitter.fit(found.points_px, camera, found.depth_px, hint=hint)
         self._since_heard_s += 0.0 if first else elapsed_s
         if first or self._since_heard_s >= HEARD_S:
             self._unheard = (found, camera, fit, time_s, self._since_heard_s)
@@ -159,9 +183,11 @@ class Tracker(FaceTracker):
 
     @override
     def close(self) -> None:
-        """Free the detector."""
+        """Free the detector and the hint."""
         if self._detector is not None:
             self._detector.close()
+        if self._hint is not None:
+            self._hint.close()
 
     def __exit__(self, *_: object) -> None:
         self.close()

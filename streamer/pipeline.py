@@ -39,7 +39,7 @@ class EngineInfo:
     engine: str
     engine_reason: str
     tracker: str
-    """What reads the source's face: landmarks or regressor."""
+    """What reads the source's face: landmarks, regressor or both."""
     tracker_reason: str
     resolution: int
     mark: str

@@ -1,5 +1,8 @@
 // @ts-check
 
+/** @type {Record<string, string>} whose calibration a tracker takes that has none of its own: `both` follows landmarks */
+const OWNERS = { both: "landmarks" };
+
 /**
  * Keeps what a calibration found in this browser, which is the only place where it outlives its session, and gives it to
  * every new one. Each tracker of the server reads a face in its own way: there is one keepsake for each.
@@ -22,7 +25,7 @@ export class Keepsake extends EventTarget {
     this.#given = "";
     const on = (/** @type {string} */ type, /** @type {(message: any) => void} */ act) =>
       control.addEventListener(type, (event) => act(/** @type {CustomEvent} */ (event).detail));
-    on("hello", ({ actor, tracker }) => this.#give(control, tracker, `${actor} ${tracker}`));
+    on("hello", ({ actor, tracker }) => this.#give(control, OWNERS[tracker] ?? tracker, `${actor} ${tracker}`));
     on("calibration", ({ calibration }) => this.#keep(calibration.tracker, calibration));
     // What the server cannot use any more is of no use at all.
     on("error", ({ code }) => code === "bad_calibration" && this.forget());

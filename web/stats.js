@@ -8,7 +8,7 @@
  * @property {string|null} actor
  * @property {string|null} engine
  * @property {string|null} engine_reason
- * @property {string|null} tracker - landmarks or regressor
+ * @property {string|null} tracker - landmarks, regressor or both
  * @property {string|null} tracker_reason
  * @property {number|null} fps_in - frames a second that the server tracks
  * @property {number|null} fps_out - frames a second that the server sends

@@ -56,6 +56,7 @@ def measure(cores: int, folder: Path | None, seconds: float) -> dict[str, dict[s
     from capture.reading import read_values
     from capture.regression import RegressionTracker
     from capture.regressor_engines import make_regressor_engine
+    from capture.rotation_hint import RotationHint
     from capture.tracker import Tracker
     from models.camera import Camera
     from models.face import FaceModel
@@ -73,6 +74,7 @@ def measure(cores: int, folder: Path | None, seconds: float) -> dict[str, dict[s
     detector = LandmarkDetector()
     graph = FaceMesh(max_num_faces=1, refine_landmarks=True)
     landmarks, regression = Tracker(model=model), RegressionTracker(model=model, regressor=weights.regressor)
+    both = Tracker(model=model, hint=RotationHint(weights.regressor).wait())
 
     def track(tracker: Tracker | RegressionTracker, k: int) -> bool:
         return tracker.process(frames[k], clock_s, camera).state == "tracked"
@@ -85,6 +87,7 @@ def measure(cores: int, folder: Path | None, seconds: float) -> dict[str, dict[s
         "MediaPipe's graph: frame to landmarks": lambda k: bool(graph.process(frames[k]).multi_face_landmarks),
         "landmarks: frame to landmarks": lambda k: detector.detect(frames[k]) is not None,
         "landmarks: frame to parameters": lambda k: track(landmarks, k),
+        "both: frame to parameters": lambda k: track(both, k),
     }
     taken: dict[str, list[float]] = {name: [] for name in ways}
     until = time.perf_counter() + seconds
@@ -101,11 +104,11 @@ def measure(cores: int, folder: Path | None, seconds: float) -> dict[str, dict[s
                 if turn and step and has_face:
                     taken[name].append(1e3 * elapsed)
         turn += 1
-    for resource in (engine, graph, detector, landmarks, regression):
+    for resource in (engine, graph, detector, landmarks, regression, both):
         resource.close()
     result = {name: _summary(values) for name, values in taken.items() if values}
     for name, row in result.items():
-        row["trained"] = float(weights.is_trained or not name.startswith("regressor"))
+        row["trained"] = float(weights.is_trained or not name.startswith(("regressor", "both")))
     return result
 
 

@@ -820,7 +820,11 @@ class TestRange:
 
 
 class TestKeepsake:
-    def test_a_calibration_is_kept_here_and_given_to_the_next_session(self, page: Page, server: FakeServer) -> None:
+    @pytest.mark.parametrize("tracker", ["landmarks", "both"])
+    def test_a_calibration_is_kept_here_and_given_to_the_next_session(
+        self, page: Page, server: FakeServer, tracker: str
+    ) -> None:
+        server.tracker = tracker
         go_live(page, server)
         server.say({"type": "calibration", "calibration": {"tracker": "regressor", "identity": [1]}})
         server.say({"type": "calibration", "calibration": {"tracker": "landmarks", "identity": [0.5]}})

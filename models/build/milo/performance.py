@@ -341,8 +341,10 @@ def _phrase(channels: Channels, start: int, end: int) -> None:
             nod = np.hanning(13)[: max(0, channels.count - start - frame)]
             channels.pose_deg[start + frame : start + frame + len(nod), 1] -= rng.uniform(1.5, 4.0) * nod
         frame += length
-    kernel = np.exp(-0.5 * (np.arange(-4, 5) / 1.3) ** 2)
-    spoken = np.apply_along_axis(np.convolve, 0, targets, kernel / kernel.sum(), "same")
+    reach = 4
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / 1.3) ** 2)
+    # "same" would be as long as the kernel, where a phrase is cut shorter than that.
+    spoken = np.apply_along_axis(np.convolve, 0, targets, kernel / kernel.sum())[reach : reach + len(targets)]
     channels.expression[start:end] = np.maximum(channels.expression[start:end], spoken)
 
 

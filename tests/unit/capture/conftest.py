@@ -13,6 +13,7 @@ from capture.build_binding import draw
 from capture.fitting import Fitter
 from capture.landmark_model import FREE, Fit
 from capture.landmarks import LandmarkDetector, Landmarks
+from capture.mesh import Mesh
 from models.camera import Camera, rotation_matrix
 from models.face import FaceModel
 from models.params import FaceParams
@@ -36,6 +37,11 @@ def binding() -> LandmarkBinding:
 @pytest.fixture(scope="session")
 def camera() -> Camera:
     return CAMERA
+
+
+@pytest.fixture(scope="session")
+def mesh(model: FaceModel, binding: LandmarkBinding) -> Mesh:
+    return Mesh(model, binding)
 
 
 @pytest.fixture

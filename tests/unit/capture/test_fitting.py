@@ -56,6 +56,27 @@ def test_recovers_heads_from_noisy_landmarks(fitter: Fitter, project: Points, ca
     assert np.mean(errors["jaw"]) < 0.08
 
 
+def test_anothers_rotation_steadies_the_fit_and_its_lasting_difference_does_not_turn_it(
+    fitter: Fitter, project: Points, camera: Camera
+) -> None:
+    rng = np.random.default_rng(5)
+    off = rotation_matrix(np.array([0.1, -0.08, 0.05]))
+    errors: dict[bool, list[float]] = {}
+    for has_hint in (False, True):
+        fitter.forget_person()
+        errors[has_hint] = []
+        for seed in range(60):
+            t = 0.2 * seed
+            turned = np.array([0.25 * np.sin(t), 0.1 * np.sin(0.7 * t), 0.1 * np.cos(t)])
+            hint = off @ rotation_matrix(turned + rng.normal(0, 0.004, 3))
+            points = project(head(rotation=turned), noise_px=2.5, seed=seed).points_px
+            fit = fitter.fit(points, camera, hint=hint if has_hint else None)
+            if seed >= 20:
+                errors[has_hint].append(float(np.abs(fit.angles - turned).mean()))
+    fitter.forget_person()
+    assert np.mean(errors[True]) < 0.8 * np.mean(errors[False])
+
+
 def test_compiled_equations_match_the_slow_reference(fitter: Fitter, project: Points, camera: Camera) -> None:
     found = project(random_head(np.random.default_rng(2)), noise_px=1.0)
     fit = fitter.fit(found.points_px, camera)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from capture import regressor_engines, select_tracker
@@ -75,3 +76,11 @@ def test_makes_what_was_chosen_and_with_auto_something_that_works(weights: Path,
     with tracker:
         assert isinstance(tracker, RegressionTracker)
         assert choice.name == tracker.name == "regressor"
+    Comparison("both", "they gain", {}).save(tmp_path / "tracker_choice.json")
+    for name in ("auto", "both"):
+        tracker, choice = make_tracker(name)
+        with tracker:
+            assert isinstance(tracker, Tracker)
+            assert (choice.name, tracker.name) == ("both", "landmarks")
+            # One who looks at nothing for a while: the network is asked once it is known where the face is.
+            assert tracker.process(np.zeros((480, 640, 3), np.uint8), 0.0).state == "absent"

@@ -242,6 +242,13 @@ def test_an_obj_with_larger_polygons_is_refused(tmp_path: Path) -> None:
 # --- performance -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("talk_s", [0.1, 1.0, 8.0])
+def test_a_phrase_may_be_cut_short(talk_s: float) -> None:
+    for seed in range(100, 116):
+        performance = perform(PerformanceSettings(seed=seed, rest_s=0.5, sweep_s=0.5, gaze_s=0.5, talk_s=talk_s))
+        assert np.isfinite(performance.expression).all()
+
+
 def test_a_performance_is_repeatable_and_its_seed_counts() -> None:
     first, again, other = perform(), perform(), perform(PerformanceSettings(seed=12))
     for name in ("expression", "pose_deg", "gaze_deg", "translation_m", "test_frames"):

@@ -1,0 +1,131 @@
+"""The regressor beside the landmarks: its rotation of the same face, read while the detector looks.
+
+It sees the whole head, where landmarks lie on what grimaces move; so what it says of rotation steadies the fit.
+"""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from capture.crop import Crop
+from capture.reading import Reading, read_values
+from capture.regressor_engines import RegressorEngine, make_regressor_engine
+from models.camera import Camera, rotation_matrix
+from models.framing import HEAD_M
+from models.params import FaceParams
+from models.regressor import FaceRegressor, RegressorConfig
+
+logger = logging.getLogger(__name__)
+
+Image = NDArray[np.uint8]
+
+SURE = 0.5
+"""Confidence of a reading from which it is believed."""
+ASIDE_M = HEAD_M / 4.0
+"""How far to the side of the followed head another one is read, and the reading is not of it."""
+
+
+class RotationHint:
+    """Read the rotation of a face that others follow; a frame at a time, in a thread of its own."""
+
+    def __init__(self, regressor: FaceRegressor | None = None, engine: RegressorEngine | None = None) -> None:
+        """Begin to load what is not given: the weights that ship, on the fastest engine that works.
+
+        Until it is loaded, and where it cannot be, it says nothing; why is in the log.
+        """
+        self._thread = ThreadPoolExecutor(1, "rotation-hint")
+        self._crop: Crop | None = None
+        self._reading: Future[Reading] | None = None
+        self._loaded = self._thread.submit(_load, regressor, engine)
+        self._loaded.add_done_callback(_report)
+
+    def look(self, image: Image, camera: Camera) -> None:
+        """Begin to read a frame `[H, W, 3]`, where the face is known to have been."""
+        if self._crop is not None and self._crop.frame == camera:
+            self._reading = self._thread.submit(self._loaded.result().read, image, self._crop)
+
+    def rotation(self, head: FaceParams, camera: Camera) -> NDArray[np.float64] | None:
+        """Give the rotation `[3, 3]` that was read of the frame, None where it is not of the face that `head` was.
+
+        `head` is the face as it was followed up to the frame before.
+        """
+        if not self.is_ready:
+            return None
+        reading, self._reading = self._reading, None
+        seen = reading.result() if reading is not None else None
+        if seen is None or not seen.confidence >= SURE or not _is_near(seen.params, head):
+            self._crop = self._loaded.result().around(head, camera)
+            return None
+        self._crop = self._loaded.result().around(seen.params, camera)
+        return rotation_matrix(seen.params.rotation).astype(np.float64)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it is loaded."""
+        return self._loaded.done() and not self._loaded.cancelled() and self._loaded.exception() is None
+
+    def wait(self) -> Self:
+        """Wait until it is loaded. Raises as `RegressionTracker` where it cannot be."""
+        self._loaded.result()
+        return self
+
+    def forget(self) -> None:
+        """Forget where the face was."""
+        if self._reading is not None:
+            self._reading.cancel()
+        self._crop = self._reading = None
+
+    def close(self) -> None:
+        """Free the network."""
+        self._thread.shutdown(cancel_futures=True)
+        if self.is_ready:
+            self._loaded.result().engine.close()
+
+
+class _Reader:
+    """An engine, and the crop that it reads."""
+
+    def __init__(self, engine: RegressorEngine, config: RegressorConfig) -> None:
+        self.engine, self._fields = engine, config.fields
+        self._pixels = np.zeros((config.size, config.size, 3), np.uint8)
+        camera = Camera.webcam(4 * config.size, 4 * config.size)  # compiles what must be compiled
+        blank = np.zeros((camera.height, camera.width, 3), np.uint8)
+        self.read(blank, Crop.around(FaceParams.neutral(), camera, pixels=config.size))
+
+    def read(self, image: Image, crop: Crop) -> Reading:
+        return read_values(self.engine.run(crop.cut(image, self._pixels)), self._fields, crop)
+
+    def around(self, head: FaceParams, camera: Camera) -> Crop | None:
+        if not np.isfinite(head.pack()).all():
+            return None
+        try:
+            return Crop.around(head, camera, pixels=len(self._pixels))
+        except ValueError:  # a hand before the face may be fitted as a head in the lens
+            return None
+
+
+def _load(regressor: FaceRegressor | None, engine: RegressorEngine | None) -> _Reader:
+    config = regressor.config if regressor is not None else RegressorConfig()
+    if engine is None:
+        regressor = regressor or FaceRegressor.load()
+        config = regressor.config
+        engine = make_regressor_engine(regressor).engine
+    return _Reader(engine, config)
+
+
+def _report(loaded: Future[_Reader]) -> None:
+    if not loaded.cancelled() and (error := loaded.exception()) is not None:
+        logger.warning("the regressor does not run beside the landmarks: %s", error)
+
+
+def _is_near(seen: FaceParams, head: FaceParams) -> bool:
+    """Say whether two heads lie in one place of the picture, however far off each is taken to be."""
+    if not np.isfinite(seen.pack()).all() or not (seen.translation[2] < 0.0 and head.translation[2] < 0.0):
+        return False
+    aside = seen.translation[:2] / seen.translation[2] - head.translation[:2] / head.translation[2]
+    return bool(np.linalg.norm(aside) * -head.translation[2] < ASIDE_M)
