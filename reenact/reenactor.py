@@ -80,7 +80,7 @@ class ReenactSettings:
     window: WindowSettings = field(default_factory=WindowSettings)
     """What the network sees of the past."""
     tracker: str = option(
-        "auto", "What reads your face: landmarks, the regressor, or with auto the one measured to be better.",
+        "auto", "What reads your face: landmarks, the regressor or both; auto is what was measured to be the best.",
         choices=TRACKERS,
     )  # fmt: skip
 
