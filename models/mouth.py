@@ -25,9 +25,9 @@ AROUND = (0.4, 0.9)
 mouth: shares of the way from straight ahead to the side, which is how `models.generator.texture_places` reckons. The
 teeth end at 0.32."""
 RADIUS = 0.45
-ROWS = (0.005, 0.07)
+ROWS = (0.005, 0.06)
 """From the root to the tip of the tongue, from the throat to the lips: below everything of the face model that is
-drawn, as the teeth's."""
+drawn, as the teeth's, and so far below the chin's that none of the dark is mixed into them."""
 DEEP_M = 0.03
 """Way along its surface from the lips that the inside of the mouth is told apart for: behind lies darkness."""
 INSIDE = (0.0, -0.055, 0.05)

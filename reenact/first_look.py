@@ -102,11 +102,10 @@ def look_first(recording: Recording, model: FaceModel, look: FaceParams, config:
     sums = _Sums(seen, plate, size)
     odds = ((sums.background_error + TIE) / (sums.variance + NOISE)) ** SHARPNESS
     everything = np.concatenate([sums.mean, (odds / (1.0 + odds))[:, None]], 1)
-    count = _add_mouth(everything, sums.count, size, model)
-    texture = _spread(everything, count, size)
+    texture = _fill(everything, sums.count, size, model)
     if np.isfinite(found.reach_m).all():
         places = halo.texels(size)
-        is_guessed = np.isfinite(places[..., 0]) & (count.reshape(size) < LEAST_SEEN)
+        is_guessed = np.isfinite(places[..., 0]) & (sums.count.reshape(size) < LEAST_SEEN)
         texture[3, torch.from_numpy(is_guessed)] = torch.from_numpy(found.contains(places[is_guessed])).float()
     is_seen = torch.from_numpy(sums.count.reshape(1, *size) >= LEARNED_SHARE * len(seen))
     background = torch.from_numpy(plate.transpose(2, 0, 1).copy())
@@ -227,10 +226,19 @@ def _background(seen: Sequence[_Seen], median: Array) -> Array:
     return np.where(is_seen[..., None], plate, guessed).astype(np.float32)
 
 
+def _fill(values: NDArray[np.float64], count: NDArray[np.float64], size: tuple[int, int], model: FaceModel) -> Tensor:
+    """Lay `values [N, 4]` of texels that were seen `count [N]` times out as `[4, h, w]`, with a guess of the others."""
+    is_mouth = _add_mouth(values, count, size, model)
+    # What is dark in a mouth must not spread to the chin, which lies beside it in the texture and is seldom seen below.
+    texture = _spread(values, np.where(is_mouth, 0.0, count), size)
+    texture[:, torch.from_numpy(is_mouth.reshape(size))] = torch.from_numpy(values[is_mouth].T).float()
+    return texture
+
+
 def _add_mouth(
     values: NDArray[np.float64], count: NDArray[np.float64], size: tuple[int, int], model: FaceModel
-) -> NDArray[np.float64]:
-    """Let a mouth look usual in `values [N, 4]` as far as it was hardly seen; gives `count [N]` with that.
+) -> NDArray[np.bool_]:
+    """Let a mouth look usual in `values [N, 4]` as far as `count [N]` says that it was hardly seen; says where, `[N]`.
 
     Whoever enrols with a shut mouth would have other colours in it otherwise.
     """
@@ -253,7 +261,7 @@ def _add_mouth(
             usual[(*area, channel)] = np.interp(rows, row[order], values_of[order])[:, None]
     share = (added.ravel() / np.maximum(count + added.ravel(), 1.0))[:, None]
     values += share * (usual.reshape(-1, 4) - values)
-    return count + added.ravel()
+    return added.ravel() > 0.0
 
 
 def _spread(values: NDArray[np.float64], count: NDArray[np.float64], size: tuple[int, int]) -> Tensor:

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.face import FaceModel
+from models.mouth import inner_mouth, tongue_correspondence
+from models.teeth import Teeth
+from reenact.first_look import LEAST_SEEN, TONGUE, USUAL_PIXELS, _fill, texels_of
+
+SIZE = (256, 384)
+SKIN = (0.8, 0.6, 0.5, 0.9)
+
+
+def places(codes: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    texel = texels_of(torch.from_numpy(codes.T.reshape(1, 3, 1, -1).copy()), SIZE)[0, 0].numpy()
+    return texel // SIZE[1], texel % SIZE[1]
+
+
+def test_who_never_opened_the_mouth_has_a_usual_one_and_the_skin_beside_it_is_skin() -> None:
+    model = FaceModel.load()
+    values = np.zeros((SIZE[0] * SIZE[1], 4))
+    count = np.zeros((SIZE[0], SIZE[1]))
+    count[40:200] = 10.0 * LEAST_SEEN  # the chin's underside was never seen
+    values[count.ravel() > 0] = SKIN
+    texture = _fill(values, count.ravel(), SIZE, model).numpy()
+    walls = inner_mouth(model)
+    parts = (tongue_correspondence(model)[1], Teeth(model).correspondence, walls.correspondence)
+    of_mouth = np.zeros(SIZE, bool)
+    for codes in parts:
+        row, column = places(codes)
+        of_mouth[row.min() - 1 : row.max() + 2, column.min() - 1 : column.max() + 2] = True
+    np.testing.assert_allclose(
+        texture[:, ~of_mouth], np.broadcast_to(np.array(SKIN)[:, None], (4, (~of_mouth).sum())), atol=1e-5
+    )
+    row, column = places(parts[0])
+    np.testing.assert_allclose(texture[:3, row, column].T, np.broadcast_to(TONGUE, (len(row), 3)), atol=1e-6)
+    assert (texture[3, of_mouth] == 1.0).all()
+    # From lips to darkness.
+    row, column = places(walls.correspondence)
+    red = texture[0, row, column]
+    assert red[walls.depth_m == 0].min() > 0.3
+    assert red[walls.depth_m > 0.025].max() < 0.1
+
+
+def test_what_was_often_seen_in_a_mouth_is_believed() -> None:
+    model = FaceModel.load()
+    values = np.full((SIZE[0] * SIZE[1], 4), 0.7)
+    texture = _fill(values, np.full(len(values), 9.0 * USUAL_PIXELS), SIZE, model).numpy()
+    row, column = places(tongue_correspondence(model)[1])
+    np.testing.assert_allclose(texture[0, row, column], 0.9 * 0.7 + 0.1 * TONGUE[0], atol=1e-6)
