@@ -41,12 +41,13 @@ class RotationHint:
         self._thread = ThreadPoolExecutor(1, "rotation-hint")
         self._crop: Crop | None = None
         self._reading: Future[Reading] | None = None
+        self._has_failed = False
         self._loaded = self._thread.submit(_load, regressor, engine)
         self._loaded.add_done_callback(_report)
 
     def look(self, image: Image, camera: Camera) -> None:
         """Begin to read a frame `[H, W, 3]`, where the face is known to have been."""
-        if self._crop is not None and self._crop.frame == camera:
+        if self.is_ready and self._crop is not None and self._crop.frame == camera:
             self._reading = self._thread.submit(self._loaded.result().read, image, self._crop)
 
     def rotation(self, head: FaceParams, camera: Camera) -> NDArray[np.float64] | None:
@@ -57,7 +58,12 @@ class RotationHint:
         if not self.is_ready:
             return None
         reading, self._reading = self._reading, None
-        seen = reading.result() if reading is not None else None
+        try:
+            seen = reading.result() if reading is not None else None
+        except Exception:  # whatever an engine fails of: the landmarks do without
+            logger.exception("the regressor beside the landmarks failed, and is not asked again")
+            self._has_failed = True
+            return None
         if seen is None or not seen.confidence >= SURE or not _is_near(seen.params, head):
             self._crop = self._loaded.result().around(head, camera)
             return None
@@ -66,7 +72,11 @@ class RotationHint:
 
     @property
     def is_ready(self) -> bool:
-        """Whether it is loaded."""
+        """Whether it is loaded, and has not failed since."""
+        return self._is_loaded and not self._has_failed
+
+    @property
+    def _is_loaded(self) -> bool:
         return self._loaded.done() and not self._loaded.cancelled() and self._loaded.exception() is None
 
     def wait(self) -> Self:
@@ -83,7 +93,7 @@ class RotationHint:
     def close(self) -> None:
         """Free the network."""
         self._thread.shutdown(cancel_futures=True)
-        if self.is_ready:
+        if self._is_loaded:
             self._loaded.result().engine.close()
 
 

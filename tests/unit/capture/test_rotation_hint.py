@@ -113,6 +113,25 @@ def test_until_it_is_loaded_it_says_nothing_and_keeps_nobody_waiting() -> None:
     hint.close()
 
 
+def test_an_engine_that_fails_is_not_asked_again(
+    hint: RotationHint, seer: Seer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    here = head(200.0)
+    ask(hint, here, here)
+
+    def fail(crop: Image) -> NDArray[np.float32]:
+        seer.runs += 1
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(seer, "run", fail)
+    for _ in range(3):
+        assert ask(hint, here, here) is None
+    assert seer.runs == 1
+    assert "not asked again" in caplog.text
+    hint.close()
+    assert seer.is_closed
+
+
 def test_where_it_cannot_be_loaded_the_log_says_why(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
