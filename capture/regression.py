@@ -8,20 +8,21 @@ from typing_extensions import override
 
 from capture.binding import LandmarkBinding
 from capture.crop import Crop
+from capture.crop_reader import CropReader
 from capture.face_tracker import FaceTracker
 from capture.landmarks import LandmarkDetector, Landmarks
 from capture.mesh import Mesh
 from capture.personal import Personal
-from capture.reading import Reading, read_values
+from capture.reading import Reading
 from capture.regressed_person import RegressedPerson
-from capture.regressor_engines import RegressorEngine, make_regressor_engine
+from capture.regressor_engines import RegressorEngine
 from capture.smoothing import FaceSmoother, SmoothingSettings
 from capture.track import Bridge, Track
 from models.camera import Camera
 from models.face import FaceModel
 from models.framing import ANCHOR_M, HEAD_M
 from models.params import FaceParams
-from models.regressor import FaceRegressor, RegressorConfig
+from models.regressor import FaceRegressor
 
 Image = NDArray[np.uint8]
 
@@ -56,14 +57,7 @@ class RegressionTracker(FaceTracker):
         Raises `FileNotFoundError` where there are no weights, `ValueError` for damaged ones, and
         `RegressorEngineError`.
         """
-        config = regressor.config if regressor is not None else RegressorConfig()
-        if engine is None:
-            regressor = regressor or FaceRegressor.load()
-            config = regressor.config
-            engine = make_regressor_engine(regressor).engine
-        self._engine = engine
-        self._fields = config.fields
-        self._pixels = np.zeros((config.size, config.size, 3), np.uint8)
+        self._reader = CropReader(regressor, engine)
         self._mesh = Mesh(model or FaceModel.load(), LandmarkBinding.load())
         self._detector = detector or LandmarkDetector()
         self._person = RegressedPerson()
@@ -71,13 +65,6 @@ class RegressionTracker(FaceTracker):
         self._bridge = Bridge()
         self.reading: Reading | None
         self._forget_past()
-        self._warm_up()
-
-    def _warm_up(self) -> None:
-        """Compile what must be compiled."""
-        camera = Camera.webcam(4 * len(self._pixels), 4 * len(self._pixels))
-        crop = Crop.around(FaceParams.neutral(), camera, pixels=len(self._pixels))
-        self._read(np.zeros((camera.height, camera.width, 3), np.uint8), crop)
 
     @override
     def _forget_past(self) -> None:
@@ -169,7 +156,7 @@ class RegressionTracker(FaceTracker):
     @override
     def close(self) -> None:
         """Free the network and the detector."""
-        self._engine.close()
+        self._reader.close()
         self._detector.close()
 
     def __exit__(self, *_: object) -> None:
@@ -182,14 +169,11 @@ class RegressionTracker(FaceTracker):
             expression=self._person.stretched(params.expression),
         )
 
-    def _read(self, image: Image, crop: Crop) -> Reading:
-        return read_values(self._engine.run(crop.cut(image, self._pixels)), self._fields, crop)
-
     def _follow(self, image: Image, camera: Camera) -> Reading | None:
         """Read where the face was. A crop that shows none any more is kept: what hides the face may go away."""
         if self._crop is None or self._crop.frame != camera:
             return None
-        reading = self._read(image, self._crop)
+        reading = self._reader.read(image, self._crop)
         crop = self._next_crop(reading, camera) if reading.confidence >= LOST else None
         if crop is None:
             return None
@@ -210,7 +194,7 @@ class RegressionTracker(FaceTracker):
         for _ in range(REFINEMENTS):
             if crop is None:
                 return None
-            reading = self._read(image, crop)
+            reading = self._reader.read(image, crop)
             crop = self._next_crop(reading, camera)
         if crop is None or reading is None or reading.confidence < FOUND:
             return None
@@ -219,9 +203,9 @@ class RegressionTracker(FaceTracker):
 
     def _next_crop(self, reading: Reading, camera: Camera) -> Crop | None:
         """Frame the head that was read; None where it cannot be one."""
-        if not reading.params.translation[2] < 0.0 or not np.isfinite(reading.params.pack()).all():
+        crop = self._reader.around(reading.params, camera)
+        if crop is None:
             return None
-        crop = Crop.around(reading.params, camera, pixels=len(self._pixels))
         u, v = crop.center_px
         is_inside = 0.0 <= u < camera.width and 0.0 <= v < camera.height
         return crop if is_inside and crop.size_px >= MIN_SIZE_PX else None
@@ -238,4 +222,4 @@ class RegressionTracker(FaceTracker):
         anchor = center + scale * rotation @ (np.array(ANCHOR_M) - middle)
         angle = float(np.arctan2(rotation[0, 1], rotation[1, 1]))
         place = (float(anchor[0]), float(-anchor[1]))
-        return Crop(camera, place, max(HEAD_M * scale, MIN_SIZE_PX), angle, pixels=len(self._pixels))
+        return Crop(camera, place, max(HEAD_M * scale, MIN_SIZE_PX), angle, pixels=self._reader.size)

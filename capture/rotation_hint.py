@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capture.crop import Crop
-from capture.reading import Reading, read_values
-from capture.regressor_engines import RegressorEngine, make_regressor_engine
+from capture.crop_reader import CropReader
+from capture.reading import Reading
+from capture.regressor_engines import RegressorEngine
 from models.camera import Camera, rotation_matrix
 from models.framing import HEAD_M
 from models.params import FaceParams
-from models.regressor import FaceRegressor, RegressorConfig
+from models.regressor import FaceRegressor
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class RotationHint:
         self._crop: Crop | None = None
         self._reading: Future[Reading] | None = None
         self._has_failed = False
-        self._loaded = self._thread.submit(_load, regressor, engine)
+        self._loaded = self._thread.submit(CropReader, regressor, engine)
         self._loaded.add_done_callback(_report)
 
     def look(self, image: Image, camera: Camera) -> None:
@@ -80,7 +81,7 @@ class RotationHint:
         return self._loaded.done() and not self._loaded.cancelled() and self._loaded.exception() is None
 
     def wait(self) -> Self:
-        """Wait until it is loaded. Raises as `RegressionTracker` where it cannot be."""
+        """Wait until it is loaded. Raises as `CropReader` where it cannot be."""
         self._loaded.result()
         return self
 
@@ -94,41 +95,10 @@ class RotationHint:
         """Free the network."""
         self._thread.shutdown(cancel_futures=True)
         if self._is_loaded:
-            self._loaded.result().engine.close()
+            self._loaded.result().close()
 
 
-class _Reader:
-    """An engine, and the crop that it reads."""
-
-    def __init__(self, engine: RegressorEngine, config: RegressorConfig) -> None:
-        self.engine, self._fields = engine, config.fields
-        self._pixels = np.zeros((config.size, config.size, 3), np.uint8)
-        camera = Camera.webcam(4 * config.size, 4 * config.size)  # compiles what must be compiled
-        blank = np.zeros((camera.height, camera.width, 3), np.uint8)
-        self.read(blank, Crop.around(FaceParams.neutral(), camera, pixels=config.size))
-
-    def read(self, image: Image, crop: Crop) -> Reading:
-        return read_values(self.engine.run(crop.cut(image, self._pixels)), self._fields, crop)
-
-    def around(self, head: FaceParams, camera: Camera) -> Crop | None:
-        if not np.isfinite(head.pack()).all():
-            return None
-        try:
-            return Crop.around(head, camera, pixels=len(self._pixels))
-        except ValueError:  # a hand before the face may be fitted as a head in the lens
-            return None
-
-
-def _load(regressor: FaceRegressor | None, engine: RegressorEngine | None) -> _Reader:
-    config = regressor.config if regressor is not None else RegressorConfig()
-    if engine is None:
-        regressor = regressor or FaceRegressor.load()
-        config = regressor.config
-        engine = make_regressor_engine(regressor).engine
-    return _Reader(engine, config)
-
-
-def _report(loaded: Future[_Reader]) -> None:
+def _report(loaded: Future[CropReader]) -> None:
     if not loaded.cancelled() and (error := loaded.exception()) is not None:
         logger.warning("the regressor does not run beside the landmarks: %s", error)
 

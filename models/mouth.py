@@ -15,7 +15,7 @@ from models.face import FaceModel
 from models.halo import HEAD_MIDDLE
 from models.params import EXPRESSION_INDEX
 from models.rasterize import Rasterizer
-from models.teeth import TONGUE
+from models.teeth import is_tongue
 
 Array = NDArray[np.float32]
 Indices = NDArray[np.int64]
@@ -54,7 +54,7 @@ class InnerMouth:
 
 def tongue_correspondence(model: FaceModel) -> tuple[Indices, Array]:
     """Give the vertices of the tongue `[T]` and the codes that they have where it has a place of its own, `[T, 3]`."""
-    vertices = np.flatnonzero(_is_tongue(model))
+    vertices = np.flatnonzero(is_tongue(model))
     return vertices, _codes(_share(model.mean[vertices, 0]), _share(model.mean[vertices, 2]))
 
 
@@ -64,7 +64,7 @@ def inner_mouth(model: FaceModel) -> InnerMouth:
     triangles = model.triangles[rows]
     vertices = np.unique(triangles)
     others = np.delete(model.triangles, rows, 0)
-    edge = np.intersect1d(vertices, others[~_is_tongue(model)[others].any(1)])
+    edge = np.intersect1d(vertices, others[~is_tongue(model)[others].any(1)])
     depth = _way(model.mean, triangles, edge)[vertices]
     # Open it is a tube, and each wall has its direction.
     opened = model.mean + model.expression_basis[EXPRESSION_INDEX["jawOpen"]]
@@ -73,11 +73,6 @@ def inner_mouth(model: FaceModel) -> InnerMouth:
     codes = _codes(around, 1.0 - np.minimum(depth / DEEP_M, 1.0))
     codes[:, 0] = 1.0 - codes[:, 0]
     return InnerMouth(rows, vertices, depth, codes)
-
-
-def _is_tongue(model: FaceModel) -> NDArray[np.bool_]:
-    first, end = TONGUE
-    return np.asarray((model.base_indices >= first) & (model.base_indices < end))
 
 
 def _share(values: Array) -> Array:
@@ -98,7 +93,7 @@ def _behind_lips(model: FaceModel) -> Indices:
     pixels = np.stack([VIEW_PIXELS / 2 + scale * points[:, 0], VIEW_PIXELS / 2 - scale * (points[:, 1] + 0.07)], 1)
     view = Rasterizer(triangles, VIEW_PIXELS, VIEW_PIXELS)
     view.draw(pixels.astype(np.float32), (1.0 - points[:, 2]).astype(np.float32))
-    is_hidden = ~_is_tongue(model)[triangles].any(1)
+    is_hidden = ~is_tongue(model)[triangles].any(1)
     seen = np.unique(view.face[view.face >= 0])
     is_hidden[seen[points[triangles[seen], 2].min(1) > LIPS_M]] = False
     start = np.argmin(np.linalg.norm(points[triangles[is_hidden]].mean(1) - INSIDE, axis=1))

@@ -78,6 +78,12 @@ class Teeth:
         return np.asarray(neutral + np.tensordot(expression[self._jaw], self._jaw_basis, 1), np.float32)
 
 
+def is_tongue(model: FaceModel) -> NDArray[np.bool_]:
+    """Mark the vertices of the tongue `[V]`."""
+    first, end = TONGUE
+    return np.asarray((model.base_indices >= first) & (model.base_indices < end))
+
+
 def _grid(*, is_upside_down: bool) -> Indices:
     index = np.arange(ROWS * COLUMNS).reshape(ROWS, COLUMNS)
     a, b, c, d = index[:-1, :-1].ravel(), index[:-1, 1:].ravel(), index[1:, :-1].ravel(), index[1:, 1:].ravel()
@@ -95,8 +101,7 @@ def _palate(model: FaceModel) -> NDArray[np.int64]:
 
 def _jaw_bone(model: FaceModel) -> NDArray[np.int64]:
     """Find what moves with the jaw and nothing else does: the tongue at rest, which lies between the lower teeth."""
-    is_tongue = (model.base_indices >= TONGUE[0]) & (model.base_indices < TONGUE[1])
-    return np.flatnonzero(is_tongue & (model.mean[:, 2] > 0.07))
+    return np.flatnonzero(is_tongue(model) & (model.mean[:, 2] > 0.07))
 
 
 def _follow(near: Array, moves: Array, points: Array) -> Array:
