@@ -164,6 +164,8 @@ class SpaceTimeGenerator(nn.Module):
     """Conditioning window to video frame; see the module's text. Runs on any device, float32 or bfloat16."""
 
     keep: Tensor
+    may_lack: tuple[str, ...] = ()
+    """Tensors that weights of an earlier version do without."""
     block: int
     """Pixels, across and down, that lie together as channels in `surface` and in what is painted."""
 

@@ -9,6 +9,10 @@ of its own. A target's card is cut to the cells that show something of the targe
 Only that outline is not made of the same hair from every side, and a flat thing that turns grows narrow where a head
 does not. So the card grows and shrinks along its radii with the view of the head, as the target's own outline was seen
 to (`reenact.head_outline`).
+
+And what lies below the chin, long hair, neck and shoulders, belongs to a body that does not turn with the head, and
+goes half of its way. So the card, and the neck with it, goes over from one to the other: the lower edge never turns, on
+a background that shows the rest of the body, and no seam opens when the head turns further than it was seen to.
 """
 
 from __future__ import annotations
@@ -50,6 +54,10 @@ VIEW_TERMS = 5
 """What of a view the growth goes by: yaw, pitch, their squares and their product."""
 LARGEST_GROWTH = 0.7
 """No radius grows or shrinks by a larger factor than this is the logarithm of."""
+NECK_M = (-0.155, -0.095)
+"""Heights in the head frame up to which the card stays with the body, and from which on it follows the head."""
+BODY_SHARE = 0.5
+"""How far a body goes with the head when that moves. Of three clips one sat still and one leaned: half suits both."""
 
 
 def view_of(rotation: Array, translation: Array) -> NDArray[np.float64]:
@@ -86,10 +94,13 @@ class Outline:
 class Halo:
     """The card: its places, codes and triangles. It knows neither identity nor expression."""
 
-    def __init__(self, cells: NDArray[np.bool_] | None = None, outline: Outline | None = None) -> None:
+    def __init__(
+        self, cells: NDArray[np.bool_] | None = None, outline: Outline | None = None, rest: Array | None = None
+    ) -> None:
         """Cut the card to `cells`, of the shape `CELLS`, from bottom to top; None keeps all.
 
-        Without an `outline` it stays as it is in every view.
+        Without an `outline` it stays as it is in every view; without `rest [2, 3]`, the rotation and translation of the
+        head at rest, nothing stays with the body.
         """
         rows, columns = CELLS
         if cells is None:
@@ -98,9 +109,14 @@ class Halo:
             raise ValueError(f"cells: expected {CELLS}, got {cells.shape}")
         self.cells = cells
         self.outline = outline or Outline.flat()
+        self.rest = rest
         across, up = np.meshgrid(np.linspace(-1.0, 1.0, columns + 1), np.linspace(0.0, 1.0, rows + 1))
         self.points: Array = _rows(HALF_WIDTH_M * across, BOTTOM_M + up * (TOP_M - BOTTOM_M), DEPTH_M)
         """`[H, 3]` in the head frame, metres, as long as nothing grows."""
+        low, high = NECK_M
+        share = np.clip((self.points[:, 1] - low) / (high - low), 0.0, 1.0)
+        self.rigidity: Array = np.asarray(share * share * (3.0 - 2.0 * share), np.float32)
+        """`[H]` how far each point follows the head, 0 to 1."""
         self._arms = self.points - np.array(MIDDLE_M, np.float32)
         self._growth = np.stack([along(self._arms, term) for term in self.outline.growth])
         share = CODE_SPAN * np.abs(across)
@@ -120,6 +136,17 @@ class Halo:
         growth = self.outline.terms(view_of(rotation, translation)) @ self._growth
         factor = np.exp(np.clip(growth, -LARGEST_GROWTH, LARGEST_GROWTH)).astype(np.float32)
         return np.asarray(self._arms * factor[:, None] + np.array(MIDDLE_M, np.float32))
+
+    def hold(self, posed: Array, points: Array, rigidity: Array, translation: Array) -> Array:
+        """Let `posed [N, 3]` of the `points [N, 3]`, head frame, follow the head as their `rigidity [N]` says, 0 to 1.
+
+        The rest of the way they stay with the body of a head at `translation [3]`.
+        """
+        if self.rest is None:
+            return posed
+        turn, place = self.rest
+        body = points @ rotation_matrix(turn).T + place + BODY_SHARE * (translation - place)
+        return np.asarray(body + rigidity[:, None] * (posed - body), np.float32)
 
     @staticmethod
     def texels(size: tuple[int, int]) -> Array:

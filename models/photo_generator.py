@@ -32,6 +32,8 @@ UNCOVERED = -2.0
 """Logit of the mask where nothing of the head is: low, but not so low that it could not be learned to open."""
 LEAST = 0.02
 """Colours and masks begin no nearer than this to 0 and 1, where their logits have no end."""
+LATER = ("halo_growth", "halo_views", "halo_rest", "change_bounds")
+"""Tensors that packages lack which were trained before cards grew or stayed with the body, or changes had bounds."""
 OF_LEAN = ("paint.", "fine_paint.", "texture")
 """Weights that another target's network paints all of the picture with."""
 
@@ -39,6 +41,7 @@ OF_LEAN = ("paint.", "fine_paint.", "texture")
 class PhotoGenerator(LeanGenerator):
     """See the module's text."""
 
+    may_lack = LATER
     changes: Tensor
     """`[F, 3, h', w']`: what each number of the face, in units of how far it varies, adds to the logits of colour."""
     face_range: Tensor
@@ -50,6 +53,8 @@ class PhotoGenerator(LeanGenerator):
     halo_growth: Tensor
     halo_views: Tensor
     """How the card grows with the view, see `Outline`."""
+    halo_rest: Tensor
+    """`[2, 3]` rotation and translation at rest, see `Halo`; zeros where nothing stays with the body."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__(config)
@@ -60,6 +65,7 @@ class PhotoGenerator(LeanGenerator):
         self.register_buffer("halo_cells", torch.ones(CELLS))
         self.register_buffer("halo_growth", torch.zeros(VIEW_TERMS, DIRECTIONS))
         self.register_buffer("halo_views", torch.zeros(3, 2))
+        self.register_buffer("halo_rest", torch.zeros(2, 3))
         self.register_load_state_dict_pre_hook(_keep_as_it_was)  # type: ignore[no-untyped-call]
         if config.change_size:
             # What is typical of each number, how far it varies, and the least and most that was seen: as many rows.
@@ -83,10 +89,11 @@ class PhotoGenerator(LeanGenerator):
     @property
     @override
     def halo(self) -> Halo:
-        cells, growth, views = (
-            tensor.detach().float().cpu().numpy() for tensor in (self.halo_cells, self.halo_growth, self.halo_views)
+        cells, growth, views, rest = (
+            tensor.detach().float().cpu().numpy()
+            for tensor in (self.halo_cells, self.halo_growth, self.halo_views, self.halo_rest)
         )
-        return Halo(np.asarray(cells > 0.5), Outline(growth, views))
+        return Halo(np.asarray(cells > 0.5), Outline(growth, views), rest if rest.any() else None)
 
     def change_of(self, face: Tensor) -> Tensor:
         """Give what faces of the numbers `[B, F]` add to the logits of colour, `[B, 3, h', w']`.
@@ -116,6 +123,8 @@ class PhotoGenerator(LeanGenerator):
         self.halo_cells.copy_(torch.from_numpy(halo.cells))
         self.halo_growth.copy_(torch.from_numpy(halo.outline.growth))
         self.halo_views.copy_(torch.from_numpy(halo.outline.views))
+        if halo.rest is not None:
+            self.halo_rest.copy_(torch.from_numpy(halo.rest))
 
     @torch.no_grad()
     def begin_changing(self, maps: Tensor, offset: Tensor, face_range: Tensor, bounds: Tensor) -> None:
@@ -131,8 +140,8 @@ class PhotoGenerator(LeanGenerator):
 
 
 def _keep_as_it_was(module: nn.Module, weights: dict[str, Tensor], prefix: str, *_: object) -> None:
-    """Let a target stay as it was that was trained before cards grew, and before the sum of changes had bounds."""
-    for name in ("halo_growth", "halo_views", "change_bounds"):
+    """Let a target stay as it was that lacks what came `LATER`."""
+    for name in LATER:
         if hasattr(module, name):
             weights.setdefault(prefix + name, module.get_buffer(name))
 

@@ -179,8 +179,9 @@ class Actor:
         except (SafetensorError, ValueError, KeyError) as error:
             raise ActorError(f"{path} is not a safetensors file ({error}).") from None
         with torch.device("meta"):
-            expected = build_generator(self.generator_config).state_dict()
-        if unknown := sorted(set(weights) ^ set(expected)):
+            generator = build_generator(self.generator_config)
+        expected = generator.state_dict()
+        if unknown := sorted((set(weights) ^ set(expected)) - (set(generator.may_lack) - set(weights))):
             kind = "lacks" if unknown[0] in expected else "holds the unknown"
             raise ActorError(f"{path} {kind} tensor {unknown[0]}: it belongs to another network.")
         for name, value in weights.items():

@@ -38,6 +38,8 @@ LEARNED_SHARE = 0.05
 """Pixels a picture that a texel must have on average to be learned."""
 LEAST_SEEN = 3
 """Pictures that must show a place of the background, and pixels a texel, to be known."""
+SURELY_SEEN = 30.0
+"""Pixels from which on a texel's colour is its own, and not in part that of the texels around it."""
 STRANGER = 0.001
 """Squared difference of colours, 0 to 1, from which two are not the same for noise alone."""
 CELL_SHARE = 0.1
@@ -91,7 +93,9 @@ def look_first(recording: Recording, model: FaceModel, look: FaceParams, config:
     """Look at a spread of training pictures; `look` gives reflectance and illumination."""
     size = config.texture_size
     found = find_outline(recording)
-    halo = Halo(outline=found.outline)
+    poses = [recording.params[int(frame)] for frame in recording.training]
+    rest = np.stack([np.median([getattr(pose, name) for pose in poses], 0) for name in ("rotation", "translation")])
+    halo = Halo(outline=found.outline, rest=rest.astype(np.float32))
     seen = list(_watch(recording, model, look, config, halo, spread(recording.training, FRAMES)))
     some = slice(None, None, max(1, len(seen) // BACKGROUND_FRAMES))
     median = np.median([one.picture for one in seen[some]], 0).astype(np.float32) / 255.0
@@ -109,7 +113,7 @@ def look_first(recording: Recording, model: FaceModel, look: FaceParams, config:
         texture[3, torch.from_numpy(is_guessed)] = torch.from_numpy(found.contains(places[is_guessed])).float()
     is_seen = torch.from_numpy(sums.count.reshape(1, *size) >= LEARNED_SHARE * len(seen))
     background = torch.from_numpy(plate.transpose(2, 0, 1).copy())
-    return FirstLook(texture[:3], texture[3:], is_seen, background, Halo(cells, found.outline))
+    return FirstLook(texture[:3], texture[3:], is_seen, background, Halo(cells, found.outline, halo.rest))
 
 
 def _watch(
@@ -269,6 +273,9 @@ def _spread(values: NDArray[np.float64], count: NDArray[np.float64], size: tuple
     weight = torch.from_numpy(count.reshape(1, 1, *size)).float()
     total = torch.from_numpy(values.T.reshape(1, -1, *size)).float() * weight
     result, is_known = total / weight.clamp(min=1.0), weight >= LEAST_SEEN
+    # A texel that is seen from the side alone, a few pixels in all, would be a speck where a head turns towards it.
+    around = functional.avg_pool2d(total, 5, 1, 2) / functional.avg_pool2d(weight, 5, 1, 2).clamp(min=1e-9)
+    result = around + (weight / SURELY_SEEN).clamp(max=1.0) * (result - around)
     total, weight = total * is_known, weight * is_known
     reach = 1
     while not bool(is_known.all()) and reach < max(size):
