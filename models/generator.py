@@ -238,6 +238,11 @@ class SpaceTimeGenerator(nn.Module):
         raise NotImplementedError
 
     @property
+    def is_softened(self) -> bool:
+        """Whether its pictures are averaged at the edges of the correspondence (`models.photo_generator.soften`)."""
+        return False
+
+    @property
     def stem_shape(self) -> tuple[int, int, int]:
         """Shape `[h, w, S]` of one frame's stem."""
         side = self.config.trunk_size // 8

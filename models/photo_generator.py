@@ -6,6 +6,9 @@ far they cover the background, and they are painted as they are; what the lean n
 sigmoid. Hair has texels too, on a card that turns with the head (`models.halo`). So a target moves rightly before the
 first step, in every pose, and what is learned is what a photograph does not know: mouth, eyes, light, what is behind.
 
+Where it ends, at cheeks before hair or lips before teeth, its pixels are averaged with those around them: one texel to
+a pixel has steps there that no camera shows.
+
 And it is a photograph that changes: one colour a texel cannot be a smooth cheek and a crease. How much the colours
 follow each number of the face (`models.face_numbers`) is found with them, before the first step as well, by
 `reenact.changing_look`.
@@ -26,6 +29,11 @@ from models.generator import SURFACE_EXTRA, GeneratorConfig, convolution
 from models.halo import CELLS, DIRECTIONS, VIEW_TERMS, Halo, Outline
 from models.lean_generator import BLOCK, PAINT_CHANNELS, LeanGenerator
 
+EDGE_CODE = 0.1
+"""Two pixels side by side whose correspondence differs by more than this in any channel lie on either side of an edge.
+What lies side by side on a head at 128 pixels differs by less."""
+BLUR = (0.25, 0.5, 0.25)
+"""Shares of the pixels along each side of those around an edge's."""
 OWN_CHANNELS = 4
 """Channels of the texture that are painted: the logits of colour and of coverage."""
 UNCOVERED = -2.0
@@ -115,6 +123,15 @@ class PhotoGenerator(LeanGenerator):
         own = self.texture[:, :3] + change
         return torch.cat([own, self.texture[:, 3:].expand(len(face), -1, -1, -1)], 1)
 
+    @property
+    @override
+    def is_softened(self) -> bool:
+        return "correspondence" not in self.config.dropped
+
+    @override
+    def decode(self, conditioning: Tensor, window: Tensor, face: Tensor | None = None) -> Tensor:
+        return soften(super().decode(conditioning, window, face), (conditioning * self.keep)[:, 3:6])
+
     @torch.no_grad()
     def begin(self, colors: Tensor, coverage: Tensor, halo: Halo) -> None:
         """Take a person's `colors [3, h, w]` and their `coverage [1, h, w]`, by texel, 0 to 1, and the card."""
@@ -137,6 +154,31 @@ class PhotoGenerator(LeanGenerator):
         self.change_bounds.copy_(bounds)
         size, offset = self.config.texture_size, offset[None].to(self.texture)
         self.texture[0, :3] += functional.interpolate(offset, size=size, mode="bilinear", align_corners=False)[0]
+
+
+def soften(picture: Tensor, codes: Tensor) -> Tensor:
+    """Average each pixel of `picture [B, 3, H, W]` on an edge of the correspondence `codes [B, 3, H, W]` with its eight
+    neighbours; beyond the picture its own edge goes on.
+    """
+    line = torch.tensor(BLUR, device=picture.device)
+    blur = (line[:, None] * line).expand(picture.shape[1], 1, -1, -1)
+    padded = functional.pad(picture.float(), (1, 1, 1, 1), mode="replicate")
+    # A convolution would be done in bfloat16 where training is mixed, and be too coarse for colours.
+    with torch.autocast(picture.device.type, enabled=False):
+        blurred = functional.conv2d(padded, blur, groups=picture.shape[1])
+    return torch.where(_edges(codes)[:, None], blurred.to(picture.dtype), picture)
+
+
+def _edges(codes: Tensor) -> Tensor:
+    """Say which pixels `[B, H, W]` have a neighbour beyond an edge of the correspondence `codes [B, 3, H, W]`."""
+    across = (codes[..., 1:] - codes[..., :-1]).abs().amax(1) > EDGE_CODE
+    down = (codes[..., 1:, :] - codes[..., :-1, :]).abs().amax(1) > EDGE_CODE
+    is_edge = torch.zeros_like(codes[:, 0], dtype=torch.bool)
+    is_edge[..., 1:] |= across
+    is_edge[..., :-1] |= across
+    is_edge[..., 1:, :] |= down
+    is_edge[..., :-1, :] |= down
+    return is_edge
 
 
 def _keep_as_it_was(module: nn.Module, weights: dict[str, Tensor], prefix: str, *_: object) -> None:

@@ -114,7 +114,7 @@ class ConditioningRenderer:
         return Scene(self._camera.project(vertices), depth, attributes[:, self._drawn])
 
     def _hold(self, vertices: Array, head: Array, translation: Array) -> None:
-        """Let the neck of the posed `vertices` and the lower edge of the card stay with the body, where that is known."""
+        """Let the neck of the posed `vertices` and the card's lower edge stay with the body, where that is known."""
         if self._halo is None:
             return
         neck, card = self._neck, slice(len(vertices) - self._num_card, len(vertices))

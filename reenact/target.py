@@ -16,6 +16,11 @@ Array = NDArray[np.float32]
 
 LIMITED: tuple[str, ...] = ("expression", "rotation", "translation", "gaze")
 """Fields of `FaceParams` that move, and so have limits."""
+REACH = {
+    "rotation": np.full(3, np.deg2rad(5.0), np.float32), "translation": np.array([0.01, 0.01, 0.03], np.float32),
+}  # fmt: skip
+"""How much further than it was seen to a target may move that began as a photograph, radians and metres: head and hair
+turn as what they are then, and one of somebody who sat still would hardly move otherwise."""
 PERCENTILES = (0.2, 99.8)
 """Share of the recording, in percent, at which each parameter's limits are read: outliers are not training."""
 
@@ -45,10 +50,11 @@ class Target:
                 raise ValueError(f"limits of {name}: expected low <= high")
 
     @classmethod
-    def from_recording(cls, params: FaceParams, camera: Camera) -> Self:
+    def from_recording(cls, params: FaceParams, camera: Camera, reach: Mapping[str, Array] | None = None) -> Self:
         """Measure a target from the frames `[T]` it is trained on; identity, reflectance and light are the medians.
 
-        At rest it shows no expression, and has the median pose and gaze.
+        At rest it shows no expression, and has the median pose and gaze. Its limits lie beyond what the frames show by
+        `reach`, for the fields named there.
         """
         if params.rotation.ndim != 2 or len(params.rotation) == 0:
             raise ValueError(f"params: expected a batch of frames, got rotation {params.rotation.shape}")
@@ -57,8 +63,9 @@ class Target:
         limits = {
             name: np.percentile(getattr(params, name), PERCENTILES, axis=0).astype(np.float32) for name in LIMITED
         }
-        low = {name: np.minimum(limits[name][0], getattr(neutral, name)) for name in LIMITED}
-        high = {name: np.maximum(limits[name][1], getattr(neutral, name)) for name in LIMITED}
+        further = {name: (reach or {}).get(name, np.float32(0.0)) for name in LIMITED}
+        low = {name: np.minimum(limits[name][0], getattr(neutral, name)) - further[name] for name in LIMITED}
+        high = {name: np.maximum(limits[name][1], getattr(neutral, name)) + further[name] for name in LIMITED}
         return cls(neutral=neutral, camera=camera, low=low, high=high)
 
     def to_json(self) -> dict[str, Any]:

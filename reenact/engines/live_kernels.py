@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from models.generator import CONDITIONING_CHANNELS, SURFACE_EXTRA
 from models.halo import HEAD_MIDDLE
+from models.photo_generator import EDGE_CODE
 from reenact.engines.texel_mixer import HALF, SINGLE, mix
 
 Array = NDArray[np.float32]
@@ -28,6 +29,7 @@ _f32 = np.float32
 _MIN_CODE = _f32(1e-3)
 """Sum of the three codes up to which a pixel shows no head."""
 _MIDDLE = _f32(HEAD_MIDDLE)
+_EDGE = _f32(EDGE_CODE)
 
 
 @numba.njit(inline="always")
@@ -213,3 +215,38 @@ def blender(block: int, magnification: int) -> Kernel:
                             out[x, k] = np.uint8(np.int32(color * _f32(255.0) + _f32(0.5)))
 
     return blend
+
+
+@functools.cache
+def softener() -> Kernel:
+    """Make `soften(conditioning [9, S, S], image [S, S, 3] uint8)`, `models.photo_generator.soften` in place."""
+
+    @_compiled()
+    def soften(conditioning: Array, image: Image) -> None:  # pragma: no cover - compiled
+        height, width = image.shape[:2]
+        above, here = image[0].copy(), image[0].copy()
+        # Steps to the pixel above, below and on the right.
+        rise, fall, side = np.zeros(width, np.float32), np.zeros(width, np.float32), np.zeros(width, np.float32)
+        for y in range(height):
+            under = min(y + 1, height - 1)
+            here[:] = image[y]
+            below = image[under] if under > y else here
+            a, b, c = conditioning[3, y], conditioning[4, y], conditioning[5, y]
+            d, e, f = conditioning[3, under], conditioning[4, under], conditioning[5, under]
+            for x in range(width):
+                fall[x] = max(abs(a[x] - d[x]), abs(b[x] - e[x]), abs(c[x] - f[x]))
+            for x in range(width - 1):
+                side[x] = max(abs(a[x] - a[x + 1]), abs(b[x] - b[x + 1]), abs(c[x] - c[x + 1]))
+            for x in range(width):
+                if max(rise[x], fall[x], side[x], side[max(x - 1, 0)]) <= _EDGE:
+                    continue
+                left, right = max(x - 1, 0), min(x + 1, width - 1)
+                for k in range(3):
+                    middle = np.int32(above[x, k]) + 2 * np.int32(here[x, k]) + np.int32(below[x, k])
+                    sides = np.int32(above[left, k]) + 2 * np.int32(here[left, k]) + np.int32(below[left, k])
+                    sides += np.int32(above[right, k]) + 2 * np.int32(here[right, k]) + np.int32(below[right, k])
+                    image[y, x, k] = np.uint8((2 * middle + sides + 8) >> 4)
+            above, here = here, above
+            rise, fall = fall, rise
+
+    return soften

@@ -8,7 +8,7 @@ import numpy as np
 
 from models.generator import SpaceTimeGenerator
 from reenact.engines.engine import Array, Image
-from reenact.engines.live_kernels import blender
+from reenact.engines.live_kernels import blender, softener
 from reenact.engines.live_step import LiveInputs, live_block, plate_of
 from reenact.window import StemRing, Step
 
@@ -27,6 +27,7 @@ class StreamingEngine(ABC):
         self._plate = plate_of(generator)
         self._block = live_block(generator)
         self._blend = blender(generator.block, generator.config.magnification)
+        self._soften = softener() if generator.is_softened else None
         self._image = np.zeros((size, size, 3), np.uint8)
 
     def generate(self, conditioning: Array, step: Step, face: Array | None = None) -> Image:
@@ -39,6 +40,8 @@ class StreamingEngine(ABC):
             self._ring.fill()
             self._run()
         self._blend(self._painted, self._plate, self._image)
+        if self._soften is not None:
+            self._soften(conditioning, self._image)
         return self._image
 
     @abstractmethod

@@ -12,6 +12,7 @@ from models.halo import (
     DIRECTIONS,
     HALF_WIDTH_M,
     MIDDLE_M,
+    NECK_M,
     TOP_M,
     VIEW_TERMS,
     Halo,
@@ -102,3 +103,21 @@ def test_it_grows_with_the_view_as_far_as_is_known() -> None:
     np.testing.assert_allclose(factors(0.3)[down], 1.0, atol=1e-5)
     turned = np.array([0.7, 0.1, 0.2], np.float32)
     np.testing.assert_allclose(Halo().placed(turned, on_axis(turned)), Halo().points, atol=1e-6)
+
+
+def test_its_lower_edge_stays_with_a_body_that_goes_half_of_the_way() -> None:
+    rest = np.array([[0.1, -0.05, 0.02], [0.01, 0.02, -0.6]], np.float32)
+    halo = Halo(rest=rest)
+    turn, place = np.array([0.4, 0.2, -0.1], np.float32), np.array([0.03, 0.0, -0.7], np.float32)
+    posed = halo.points @ rotation_matrix(turn).T + place
+    held = halo.hold(posed, halo.points, halo.rigidity, place)
+    bottom, top = halo.points[:, 1] <= NECK_M[0], halo.points[:, 1] >= NECK_M[1]
+    assert bottom.sum() >= CELLS[1] + 1
+    still = halo.points @ rotation_matrix(rest[0]).T + (rest[1] + place) / 2.0
+    np.testing.assert_allclose(held[bottom], still[bottom], atol=1e-6)
+    np.testing.assert_allclose(held[top], posed[top], atol=1e-6)
+    # In between it goes over without a step.
+    share = halo.rigidity.reshape(CELLS[0] + 1, CELLS[1] + 1)[:, 0]
+    assert (np.diff(share) >= 0.0).all()
+    assert np.abs(np.diff(share)).max() < 0.5
+    np.testing.assert_array_equal(Halo().hold(posed, halo.points, halo.rigidity, place), posed)

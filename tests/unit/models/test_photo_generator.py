@@ -7,7 +7,7 @@ import torch
 from models.face_numbers import FACE_NUMBERS
 from models.generator import CHANGE_SIZE, CONDITIONING_CHANNELS, GeneratorConfig, build_generator
 from models.halo import CELLS, DIRECTIONS, VIEW_TERMS, Halo, Outline
-from models.photo_generator import PhotoGenerator, useful_weights
+from models.photo_generator import EDGE_CODE, LATER, PhotoGenerator, soften, useful_weights
 
 SMALL = GeneratorConfig(
     resolution=128, window=3, design="photo", stem_channels=4, widths=(8, 8, 12, 12, 16), texture_channels=6,
@@ -54,19 +54,34 @@ def test_its_card_is_kept_with_its_weights() -> None:
     generator, other = photo(), photo()
     growth = np.random.default_rng(0).normal(size=(VIEW_TERMS, DIRECTIONS)).astype(np.float32)
     outline = Outline(growth, np.array([[0.1, 0.2], [-0.3, -0.2], [0.4, 0.5]], np.float32))
-    generator.begin(torch.zeros(3, 16, 24), torch.zeros(1, 16, 24), Halo(cells, outline))
+    rest = np.array([[0.1, -0.2, 0.05], [0.01, 0.02, -0.6]], np.float32)
+    generator.begin(torch.zeros(3, 16, 24), torch.zeros(1, 16, 24), Halo(cells, outline, rest))
     other.load_state_dict({name: value.half() for name, value in generator.state_dict().items()})
     assert len(other.halo.triangles) == 2 * 18
     np.testing.assert_allclose(other.halo.outline.growth, growth, atol=2e-3)
     np.testing.assert_allclose(other.halo.outline.views, outline.views, atol=1e-3)
+    np.testing.assert_allclose(other.halo.rest, rest, atol=1e-3)  # type: ignore[arg-type]
     assert build_generator(GeneratorConfig(resolution=128, window=1)).halo is None
 
 
 def test_weights_from_before_cards_grew_keep_theirs_flat() -> None:
-    weights = {name: value for name, value in photo().state_dict().items() if name not in ("halo_growth", "halo_views")}
+    weights = {name: value for name, value in photo().state_dict().items() if name not in LATER}
     generator = photo()
     generator.load_state_dict(weights)
     assert not generator.halo.outline.growth.any()
+    assert generator.halo.rest is None
+
+
+def test_a_picture_is_softened_where_codes_part_and_nowhere_else() -> None:
+    picture = torch.zeros(1, 3, 8, 8)
+    picture[..., 4:] = 1.0
+    codes = torch.full((1, 3, 8, 8), 0.5)
+    torch.testing.assert_close(soften(picture, codes), picture, atol=0, rtol=0)
+    codes[..., 4:] = 0.5 + 0.9 * EDGE_CODE
+    torch.testing.assert_close(soften(picture, codes), picture, atol=0, rtol=0)
+    codes[..., 4:] = 0.5 + 1.1 * EDGE_CODE
+    row = torch.tensor([0.0, 0.0, 0.0, 0.25, 0.75, 1.0, 1.0, 1.0])
+    torch.testing.assert_close(soften(picture, codes), row.expand(1, 3, 8, 8))
 
 
 def test_weights_from_before_changes_had_bounds_change_without() -> None:
@@ -121,7 +136,7 @@ def test_of_a_base_it_takes_what_does_not_paint_another_person() -> None:
     taken = useful_weights(lean)
     assert set(lean) - set(taken) == {"paint.weight", "paint.bias", "texture"}
     own = photo().state_dict()
-    assert set(own) - set(useful_weights(own)) == {"texture", "halo_cells", "halo_growth", "halo_views"}
+    assert set(own) - set(useful_weights(own)) == {"texture", "halo_cells", "halo_growth", "halo_views", "halo_rest"}
 
 
 def test_it_needs_channels_for_colour_and_coverage() -> None:

@@ -75,11 +75,11 @@ def make_preview() -> bytes:
     return buffer.getvalue()
 
 
-def make_actor(folder: Path, *, window: int = 11) -> Actor:
+def make_actor(folder: Path, *, window: int = 11, design: str = "lean") -> Actor:
     """Write a whole small package named `tiny` into `folder`."""
     return save_actor(
         folder / "tiny.actor",
-        make_generator(window=window),
+        make_generator(window=window, design=design),
         make_preview(),
         title="Tiny",
         frame_rate=30.0,

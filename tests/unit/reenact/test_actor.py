@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
+from models.photo_generator import LATER
 from reenact import signing
 from reenact.actor import MANIFEST, PREVIEW, WEIGHTS, Actor, ActorError, find_actor, list_actors, save_actor
 from reenact.consent import Consent
@@ -199,6 +200,25 @@ def test_damage_is_refused_with_one_sentence_that_says_what_it_is(damage: str, p
     message = str(caught.value)
     assert "\n" not in message
     assert message.endswith((".", "..."))
+
+
+def test_a_package_trained_before_cards_grew_opens_and_its_card_stays_flat(tmp_path: Path) -> None:
+    package = make_actor(tmp_path, design="photo").folder
+
+    def forget(weights: dict[str, torch.Tensor]) -> None:
+        for name in LATER:
+            del weights[name]
+
+    rewrite_weights(package, forget)
+    sign(package)
+    halo = Actor.load(package).load_generator().halo
+    assert halo is not None
+    assert not halo.outline.growth.any()
+    assert halo.rest is None
+    rewrite_weights(package, lambda weights: weights.update(halo_size=torch.zeros(1, dtype=torch.float16)))
+    sign(package)
+    with pytest.raises(ActorError, match="holds the unknown tensor halo_size: it belongs to another network"):
+        Actor.load(package)
 
 
 def test_no_pickle_is_ever_executed(package: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from models.camera import Camera
 from models.face import FaceModel
-from models.halo import Halo
+from models.halo import CELLS, Halo
 from models.params import EXPRESSION_INDEX, FaceParams
 from reenact.conditioning import CHANNELS, GROUPS, ConditioningRenderer
 from tests.unit.reenact.make import make_generator
@@ -96,6 +96,25 @@ def test_a_photograph_has_no_skin_in_the_mouth() -> None:
     assert count == 2
     is_skin = (codes[0].sum(0) > 0) & ~is_within[1]
     np.testing.assert_array_equal(codes[0][:, is_skin], codes[1][:, is_skin])
+
+
+def test_a_head_that_turns_leaves_the_lower_edge_of_its_card_in_place() -> None:
+    camera = Camera(width=SIZE, height=SIZE, focal_px=1.2 * SIZE, center_px=(SIZE / 2, SIZE / 2))
+    at_rest, turned = face(), face(rotation=np.array([0.0, 0.0, 0.25], np.float32))
+    rest = np.stack([at_rest.rotation, at_rest.translation])
+    loose, held = (ConditioningRenderer(FaceModel.load(), camera, Halo(rest=one)) for one in (None, rest))
+    np.testing.assert_allclose(held.render(at_rest), loose.render(at_rest), atol=1e-4)
+
+    def ends(renderer: ConditioningRenderer, params: FaceParams) -> tuple[NDArray[Any], NDArray[Any]]:
+        points = renderer.pose(params).pixels[-len(Halo().points) :]
+        across = CELLS[1] + 1
+        return points[:across], points[-across:]
+
+    bottom, top = ends(held, at_rest)
+    turned_bottom, turned_top = ends(held, turned)
+    np.testing.assert_allclose(turned_bottom, bottom, atol=1e-2)
+    np.testing.assert_allclose(turned_top, ends(loose, turned)[1], atol=1e-4)
+    assert np.abs(turned_top - top).max() > 10.0
 
 
 def test_nothing_of_the_frame_before_is_left_in_a_reused_buffer() -> None:

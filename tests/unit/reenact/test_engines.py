@@ -18,13 +18,13 @@ from torch.nn import functional
 from models.face import FaceModel
 from models.face_numbers import FACE_NUMBERS
 from models.generator import SpaceTimeGenerator, into_blocks
-from models.photo_generator import PhotoGenerator
+from models.photo_generator import PhotoGenerator, soften
 from models.quantization import RangeProbe
 from reenact import consent
 from reenact import portrait as portrait_module
 from reenact.actor import ConsentError, sign_actor
 from reenact.engines import int8_form as int8_form_module
-from reenact.engines import openvino_engine, select
+from reenact.engines import live_kernels, openvino_engine, select
 from reenact.engines.engine import Engine, EngineError
 from reenact.engines.live_step import LiveInputs
 from reenact.engines.live_texture import LiveTexture
@@ -47,6 +47,10 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     folder.mkdir(exist_ok=True)
     monkeypatch.setattr(openvino_engine, "network_folder", lambda: folder)
     return folder
+
+
+ROUNDING = {"lean": 0.5 + 255e-4, "full": 0.5 + 255e-4, "photo": 1.0 + 255e-4}
+"""Levels that rounding may cost an engine, and 1e-4 of the range: the photo design's edges are rounded twice."""
 
 
 def random_conditioning(count: int = FRAMES, size: int = 128) -> NDArray[Any]:
@@ -102,8 +106,7 @@ def test_every_engine_streams_what_the_window_form_gives(
         assert image.shape == (size, size, 3)
         assert image.dtype == np.uint8
         if index in (0, 1, 2, 9, 10, 11, FRAMES - 1):
-            # Half a level of rounding, and 1e-4 of the range.
-            assert np.abs(image - expected_levels(generator, frames, index)).max() < 0.5 + 255e-4
+            assert np.abs(image - expected_levels(generator, frames, index)).max() < ROUNDING[design]
     engine.close()
 
 
@@ -243,9 +246,30 @@ def test_every_engine_shows_the_colours_of_the_face(make: Callable[..., Engine])
         tensor = torch.from_numpy(frame[None])
         with torch.no_grad():
             wanted = generator.decode(tensor, generator.stem(tensor)[:, None], torch.from_numpy(face[None]))
-        assert np.abs(pictures[-1] - 255.0 * wanted[0].permute(1, 2, 0).numpy()).max() < 0.5 + 255e-4
+        assert np.abs(pictures[-1] - 255.0 * wanted[0].permute(1, 2, 0).numpy()).max() < ROUNDING["photo"]
     assert np.abs(pictures[0].astype(int) - pictures[1]).max() > 5
     engine.close()
+
+
+def test_edges_are_softened_as_the_generator_does() -> None:
+    rng = np.random.default_rng(5)
+    frame = random_conditioning(1)[0]
+    frame[3:6, 30:50, 60:90] += 0.2
+    frame[3:6, :, -1] += 0.3
+    frame[3:6, -1, :] += 0.3
+    before = rng.integers(0, 256, (128, 128, 3)).astype(np.uint8)
+    after = before.copy()
+    live_kernels.softener()(frame, after)
+    picture, codes = (torch.from_numpy(array.astype(np.float32))[None] for array in (before.transpose(2, 0, 1), frame))
+    expected = soften(picture, codes[:, 3:6])[0].permute(1, 2, 0).numpy()
+    assert np.abs(after - expected).max() <= 0.5
+    is_changed = (after != before).any(2)
+    assert is_changed[29:31, 60:90].all()
+    assert is_changed[:, 126:].all()
+    assert 0.05 < is_changed.mean() < 0.15
+    assert not is_changed[35:45, 65:85].any()
+    engine = TorchEngine(make_generator(design="photo", dropped=("correspondence",)))
+    assert engine._soften is None
 
 
 def test_another_size_of_conditioning_is_refused() -> None:

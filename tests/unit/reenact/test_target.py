@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.params import PACKED_SIZE, FaceParams
-from reenact.target import Target
+from reenact.target import LIMITED, REACH, Target
 from tests.unit.reenact.make import make_target
 
 
@@ -34,6 +34,16 @@ def test_limits_leave_outliers_out_and_hold_rest() -> None:
         rest = getattr(target.neutral, name)
         assert (target.low[name] <= rest).all()
         assert (rest <= target.high[name]).all()
+
+
+def test_one_that_reaches_further_than_it_was_seen_to_does_so_in_pose_alone() -> None:
+    seen = Target.from_recording(recording(), make_target().camera)
+    further = Target.from_recording(recording(), make_target().camera, REACH)
+    for name in LIMITED:
+        reach = REACH.get(name, np.float32(0.0))
+        for gained in (seen.low[name] - further.low[name], further.high[name] - seen.high[name]):
+            np.testing.assert_allclose(gained, np.broadcast_to(reach, gained.shape), atol=1e-6)
+    assert set(REACH) == {"rotation", "translation"}
 
 
 def test_json_brings_it_back() -> None:
