@@ -93,9 +93,8 @@ def look_first(recording: Recording, model: FaceModel, look: FaceParams, config:
     """Look at a spread of training pictures; `look` gives reflectance and illumination."""
     size = config.texture_size
     found = find_outline(recording)
-    poses = [recording.params[int(frame)] for frame in recording.training]
-    rest = np.stack([np.median([getattr(pose, name) for pose in poses], 0) for name in ("rotation", "translation")])
-    halo = Halo(outline=found.outline, rest=rest.astype(np.float32))
+    poses = np.stack([recording.params.rotation, recording.params.translation])[:, recording.training]
+    halo = Halo(outline=found.outline, rest=np.median(poses, 1).astype(np.float32))
     seen = list(_watch(recording, model, look, config, halo, spread(recording.training, FRAMES)))
     some = slice(None, None, max(1, len(seen) // BACKGROUND_FRAMES))
     median = np.median([one.picture for one in seen[some]], 0).astype(np.float32) / 255.0

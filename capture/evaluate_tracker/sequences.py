@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from capture.binding import LandmarkBinding
 from capture.landmarks import LandmarkDetector
 from capture.mesh import Mesh
+from capture.rotation import rotation_vector
 from capture.synthetic import SyntheticFace, SyntheticFaces
 from capture.synthetic.light import random_light
 from capture.track import Track
@@ -92,7 +93,8 @@ def compare_on_sequences(
 
     Rotation and gaze in degrees, translation in percent of the distance, expression as mean absolute error of the 44
     blendshapes, landmarks in percent of the eye distance, `tracked` as the share of frames with a face. Parameters are
-    compared as the trackers give them live: smoothed, and with what they have learned of the person by then.
+    compared as the trackers give them live: smoothed, and with what they have learned of the person by then. For what
+    `..._from_rest` means see `errors_from_rest`.
     """
     mesh = Mesh(faces.model, LandmarkBinding.load())
     camera = Camera.webcam(640, 480)
@@ -102,6 +104,7 @@ def compare_on_sequences(
             detector.reset()
             for tracker in trackers.values():
                 tracker.reset()
+            said: dict[str, list[tuple[FaceParams, FaceParams]]] = {name: [] for name in trackers}
             for k, shot in enumerate(perform_person(faces, number=person, frames=frames)):
                 found = detector.detect(shot.crop)
                 truth = shot.landmarks.astype(np.float64)
@@ -112,10 +115,13 @@ def compare_on_sequences(
                         rows[name].append(errors(track, shot.params))
                         if track.state == "tracked":
                             rows[name][-1] |= _apart(mesh.project(track.params, camera), truth, unit)
+                            said[name].append((track.params, shot.params))
                 if k >= SETTLING_FRAMES:
                     seen = found is not None
                     row = _apart(found.points_px, truth, unit) if found is not None else {}
                     rows["MediaPipe"].append({"tracked": float(seen), **row})
+            for name, pairs in said.items():
+                rows[name].append(errors_from_rest(pairs))
             on_person()
     return {name: _means(of_one) for name, of_one in rows.items()}
 
@@ -138,6 +144,28 @@ def errors(track: Track, truth: FaceParams) -> dict[str, float]:
     is_open = truth.expression[BLINKS] < OPEN_BLINK
     if is_open.any():
         row["gaze_deg"] = float(np.rad2deg(_sight_angle(params.gaze, truth.gaze)[is_open].mean()))
+    return row
+
+
+def errors_from_rest(pairs: Sequence[tuple[FaceParams, FaceParams]]) -> dict[str, float]:
+    """Compare what was said of one person's frames with the truth once the lasting error for that person is taken off.
+
+    It is what a target makes of them: it moves by how far a source is from its own face at rest, as the tracker has it,
+    and what is always wrong by the same amount is wrong there too.
+    """
+    turns, glances = [], []
+    for said, truth in pairs:
+        matrices = (rotation_matrix(one.rotation).astype(np.float64) for one in (truth, said))
+        turns.append(rotation_vector(np.ascontiguousarray(next(matrices).T @ next(matrices))))
+        is_open = truth.expression[BLINKS] < OPEN_BLINK
+        glances.append(np.where(is_open[:, None], said.gaze.astype(np.float64) - truth.gaze, np.nan))
+    row = {}
+    if turns:
+        row["rotation_from_rest_deg"] = float(np.rad2deg(np.linalg.norm(turns - np.mean(turns, 0), axis=1).mean()))
+    opened = np.ma.masked_invalid(np.array(glances).reshape(-1, 2, 2))
+    if opened.count():
+        left = np.ma.sqrt(((opened - opened.mean(0)) ** 2).sum(2))
+        row["gaze_from_rest_deg"] = float(np.rad2deg(left.mean()))
     return row
 
 

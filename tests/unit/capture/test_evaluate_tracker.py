@@ -27,7 +27,7 @@ from capture.evaluate_tracker.clips import (
 )
 from capture.evaluate_tracker.command import compare, mean_of_clips
 from capture.evaluate_tracker.crops import measure_crops
-from capture.evaluate_tracker.sequences import compare_on_sequences, errors, perform_person
+from capture.evaluate_tracker.sequences import compare_on_sequences, errors, errors_from_rest, perform_person
 from capture.evaluate_tracker.weights import fresh_weights, load_weights
 from capture.mesh import Mesh
 from capture.synthetic import SyntheticConfig, SyntheticFaces, collate
@@ -127,6 +127,20 @@ def test_a_hand_covers_the_face_for_a_while(clip: tuple[Clip, list[FaceParams]])
     assert changed == list(range(back - 24, back))
     middle = np.round(clip[0].ruler[back - 1].mean(0)).astype(int)
     assert frames[back - 1][middle[1], middle[0], 0] != 100
+
+
+def test_what_is_always_wrong_by_the_same_is_wrong_at_rest_too() -> None:
+    truth = FaceParams.neutral(distance_m=0.5)
+    pairs = []
+    for k in range(21):
+        true = truth.replace(rotation=np.deg2rad([k - 10.0, 0.0, 0.0]).astype(np.float32))
+        wrong = 4.0 + (1.0 if k % 2 else -1.0) * (k > 0)
+        gaze = np.deg2rad(np.array([[5.0, 2.0], [-5.0, 2.0]])).astype(np.float32)
+        pairs.append((true.replace(rotation=np.deg2rad([k - 10.0 + wrong, 0, 0]).astype(np.float32), gaze=gaze), true))
+    row = errors_from_rest(pairs)
+    assert row["rotation_from_rest_deg"] == pytest.approx(20 / 21, abs=0.01)
+    assert row["gaze_from_rest_deg"] == pytest.approx(0.0, abs=1e-3)
+    assert errors_from_rest([]) == {}
 
 
 def test_errors_are_in_their_units() -> None:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from models.face import FaceModel
 from models.mouth import inner_mouth, tongue_correspondence
 from models.teeth import Teeth
-from reenact.first_look import LEAST_SEEN, TONGUE, USUAL_PIXELS, _fill, texels_of
+from reenact.first_look import LEAST_SEEN, SURELY_SEEN, TONGUE, USUAL_PIXELS, _fill, _spread, texels_of
 
 SIZE = (256, 384)
 SKIN = (0.8, 0.6, 0.5, 0.9)
@@ -50,3 +50,15 @@ def test_what_was_often_seen_in_a_mouth_is_believed() -> None:
     texture = _fill(values, np.full(len(values), 9.0 * USUAL_PIXELS), SIZE, model).numpy()
     row, column = places(tongue_correspondence(model)[1])
     np.testing.assert_allclose(texture[0, row, column], 0.9 * 0.7 + 0.1 * TONGUE[0], atol=1e-6)
+
+
+def test_a_texel_that_few_pixels_showed_is_no_speck() -> None:
+    size = (16, 24)
+    values, count = np.full((16 * 24, 1), 0.6), np.full(16 * 24, 10.0 * SURELY_SEEN)
+    few, many = 5 * 24 + 6, 11 * 24 + 16
+    values[[few, many]] = 0.0
+    count[few], count[many] = LEAST_SEEN, SURELY_SEEN
+    texture = _spread(values, count, size).numpy().ravel()
+    assert texture[few] > 0.5
+    assert texture[many] == 0.0
+    np.testing.assert_allclose(np.delete(texture, [few, many]), 0.6, atol=1e-6)
