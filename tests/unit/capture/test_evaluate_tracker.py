@@ -136,10 +136,13 @@ def test_what_is_always_wrong_by_the_same_is_wrong_at_rest_too() -> None:
         true = truth.replace(rotation=np.deg2rad([k - 10.0, 0.0, 0.0]).astype(np.float32))
         wrong = 4.0 + (1.0 if k % 2 else -1.0) * (k > 0)
         gaze = np.deg2rad(np.array([[5.0, 2.0], [-5.0, 2.0]])).astype(np.float32)
-        pairs.append((true.replace(rotation=np.deg2rad([k - 10.0 + wrong, 0, 0]).astype(np.float32), gaze=gaze), true))
+        turned = np.deg2rad([k - 10.0 + wrong, 0, 0]).astype(np.float32)
+        further = np.array([0.0, 0.0, -0.52 if k % 2 else -0.51], np.float32)
+        pairs.append((true.replace(rotation=turned, gaze=gaze, translation=further), true))
     row = errors_from_rest(pairs)
     assert row["rotation_from_rest_deg"] == pytest.approx(20 / 21, abs=0.01)
     assert row["gaze_from_rest_deg"] == pytest.approx(0.0, abs=1e-3)
+    assert row["translation_from_rest_percent"] == pytest.approx(1.0, abs=0.01)
     assert errors_from_rest([]) == {}
 
 
