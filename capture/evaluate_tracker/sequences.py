@@ -153,21 +153,24 @@ def errors_from_rest(pairs: Sequence[tuple[FaceParams, FaceParams]]) -> dict[str
     It is what a target makes of them: it moves by how far a source is from its own face at rest, as the tracker has it,
     and what is always wrong by the same amount is wrong there too.
     """
-    turns, glances, shifts = [], [], []
+    turns, glances, opened, shifts = [], [], [], []
     for said, truth in pairs:
         matrices = (rotation_matrix(one.rotation).astype(np.float64) for one in (truth, said))
         turns.append(rotation_vector(np.ascontiguousarray(next(matrices).T @ next(matrices))))
         shifts.append((said.translation.astype(np.float64) - truth.translation) / np.linalg.norm(truth.translation))
         is_open = truth.expression[BLINKS] < OPEN_BLINK
-        glances.append(np.where(is_open[:, None], said.gaze.astype(np.float64) - truth.gaze, np.nan))
+        glances.append(said.gaze.astype(np.float64) - truth.gaze)
+        opened.append(is_open.astype(np.float64))
     row = {}
     if turns:
         row["rotation_from_rest_deg"] = float(np.rad2deg(np.linalg.norm(turns - np.mean(turns, 0), axis=1).mean()))
         row["translation_from_rest_percent"] = float(100 * np.linalg.norm(shifts - np.mean(shifts, 0), axis=1).mean())
-    opened = np.ma.masked_invalid(np.array(glances).reshape(-1, 2, 2))
-    if opened.count():
-        left = np.ma.sqrt(((opened - opened.mean(0)) ** 2).sum(2))
-        row["gaze_from_rest_deg"] = float(np.rad2deg(left.mean()))
+    is_seen = np.reshape(opened, (-1, 2, 1))
+    if is_seen.any():
+        gaze = np.reshape(glances, (-1, 2, 2))
+        lasting = (is_seen * gaze).sum(0) / np.maximum(is_seen.sum(0), 1.0)
+        left = is_seen * np.linalg.norm(gaze - lasting, axis=2, keepdims=True)
+        row["gaze_from_rest_deg"] = float(np.rad2deg(left.sum() / is_seen.sum()))
     return row
 
 
