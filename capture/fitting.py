@@ -7,14 +7,15 @@ from numpy.typing import NDArray
 
 from capture.binding import LandmarkBinding
 from capture.bounded import solve_bounded
+from capture.gaze_prior import GazePrior
 from capture.landmark_model import DEVIATIONS, FREE, Fit, LandmarkModel, both_eyes, openness
 from capture.landmarks import COUNT
 from capture.normal_equations import accumulate
 from capture.rotation import rotation_from_vector
 from capture.rotation_prior import DEPTH_SAY, HINT_SAY, RotationPrior, rotation_by_depth
-from models.camera import Camera
+from models.camera import Camera, rotation_matrix
 from models.face import FaceModel
-from models.params import IDENTITY_SIZE
+from models.params import IDENTITY_SIZE, FaceParams
 
 Array = NDArray[np.float64]
 
@@ -72,6 +73,7 @@ class Fitter:
         self.high = np.concatenate([reach, np.ones(len(FREE))])
         """`[SIZE]` greatest value of each unknown."""
         self._by_depth, self._by_hint = RotationPrior(DEPTH_SAY), RotationPrior(HINT_SAY)
+        self._gaze_by_hint = GazePrior()
         self._shapes = _sparse(self.landmarks.expression_basis)
         self._pairs = _pair_slots()
         self._hessian = np.zeros((SIZE, SIZE))
@@ -90,6 +92,7 @@ class Fitter:
         self.set_identity(np.zeros(IDENTITY_SIZE), np.zeros((COUNT, 3)))
         self._by_depth.reset()
         self._by_hint.reset()
+        self._gaze_by_hint.reset()
         self.reset()
 
     def set_identity(self, identity: Array, offsets: Array | None = None) -> None:
@@ -116,13 +119,13 @@ class Fitter:
         camera: Camera,
         depth_px: NDArray[np.float32] | None = None,
         *,
-        hint: Array | None = None,
+        hint: FaceParams | None = None,
         frozen_expression: Array | None = None,
     ) -> Fit:
         """Fit `points_px [478, 2]`. `frozen_expression [43]` holds the weights and fits pose and gaze alone.
 
-        The detector's guess of depth, `depth_px [478]`, steadies yaw and pitch where it is given, and so does a `hint`,
-        another's rotation `[3, 3]`.
+        The detector's guess of depth, `depth_px [478]`, steadies yaw and pitch where it is given, and so do rotation
+        and gaze of a `hint`, another's reading of the face.
         """
         observed = self.rays(points_px, camera)
         start = self.last if self.last is not None else self._cold(observed)
@@ -141,7 +144,7 @@ class Fitter:
             turned = rotation_by_depth(observed, depth, self.neutral, precision, start.translation)
             drawn.append((self._by_depth, self._by_depth.corrected(turned)))
         if hint is not None:
-            drawn.append((self._by_hint, self._by_hint.corrected(hint)))
+            drawn.append((self._by_hint, self._by_hint.corrected(rotation_matrix(hint.rotation).astype(np.float64))))
         error = 0.0
         for _ in range(iterations):
             error = self._linearize(observed, rotation, translation, gaze, weights)
@@ -155,7 +158,10 @@ class Fitter:
         rotation = _orthonormal(rotation)
         for prior, wanted in drawn:
             prior.learn(wanted, rotation)
-        self.last = Fit(rotation, translation, both_eyes(gaze), weights, error)
+        eyes = both_eyes(gaze)
+        if hint is not None:
+            eyes = self._gaze_by_hint.draw(eyes, hint.gaze.astype(np.float64), openness(weights))
+        self.last = Fit(rotation, translation, eyes, weights, error)
         return self.last
 
     def fit_expression(self, points_px: NDArray[np.float32], camera: Camera, fit: Fit) -> Fit:

@@ -43,7 +43,7 @@ class RotationPrior:
             return
         known = hessian[:3, :3] - hessian[:3, 3:] @ np.linalg.solve(hessian[3:, 3:], hessian[3:, :3])
         difference = rotation_vector(wanted @ rotation.T)
-        precision = self._say / (1.0 - self._say) * np.diag(known) * _belief(difference)
+        precision = self._say / (1.0 - self._say) * np.diag(known) * belief(difference)
         hessian[:3, :3] += np.diag(precision)
         gradient[:3] -= precision * difference
 
@@ -52,12 +52,12 @@ class RotationPrior:
         difference = rotation_vector(wanted @ rotation.T)
         if self._count:  # the fit has given in by its share
             difference /= 1.0 - self._say
-        difference *= _belief(difference)
+        difference *= belief(difference)
         self._count = min(self._count + 1, MEMORY)
         self._bias = self._bias + difference / self._count
 
 
-def _belief(difference: Array) -> float:
+def belief(difference: Array) -> float:
     """Weigh a `difference [3]`: Huber's, for one who sees another face, or a hand, does not err by a little."""
     return USUAL_RAD / max(float(np.linalg.norm(difference)), USUAL_RAD)
 

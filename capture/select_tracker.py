@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from capture.face_hint import FaceHint
 from capture.face_tracker import FaceTracker
 from capture.regression import RegressionTracker
 from capture.regressor_engines import RegressorEngineError
-from capture.rotation_hint import RotationHint
 from capture.smoothing import SmoothingSettings
 from capture.tracker import Tracker
 from models import regressor
@@ -113,7 +113,7 @@ def make_tracker(
     """
     choice = choose_tracker(name)
     if choice.name == "both":
-        return Tracker(settings, model=model, hint=RotationHint()), choice
+        return Tracker(settings, model=model, hint=FaceHint()), choice
     if choice.name == "regressor":
         try:
             return RegressionTracker(settings, model=model), choice

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from capture.binding import LandmarkBinding
+from capture.face_hint import FaceHint
 from capture.face_tracker import FaceTracker
 from capture.fitting import Fitter
 from capture.landmark_model import FREE, FREE_NAMES, Fit
@@ -14,7 +15,6 @@ from capture.landmarks import LandmarkDetector, Landmarks
 from capture.lids import lid_weights
 from capture.person import EASE_S, Person
 from capture.personal import Personal
-from capture.rotation_hint import RotationHint
 from capture.smoothing import FaceSmoother, SmoothingSettings
 from capture.track import Bridge, Track, blend
 from models.camera import Camera
@@ -44,7 +44,7 @@ class Tracker(FaceTracker):
         *,
         model: FaceModel | None = None,
         detects: bool = True,
-        hint: RotationHint | None = None,
+        hint: FaceHint | None = None,
     ) -> None:
         """Load the detector, the binding and, unless given, the face model; compile what must be compiled.
 
@@ -88,19 +88,19 @@ class Tracker(FaceTracker):
         if self._hint is not None:
             self._hint.look(image, camera)
         found = self._detector.detect(image)
-        return self.process_landmarks(found, time_s, camera, self._rotation_hint(found, camera))
+        return self.process_landmarks(found, time_s, camera, self._read_hint(found, camera))
 
-    def _rotation_hint(self, found: Landmarks | None, camera: Camera) -> NDArray[np.float64] | None:
+    def _read_hint(self, found: Landmarks | None, camera: Camera) -> FaceParams | None:
         """Give what the hint says of this frame, where a face is followed that it may be about."""
         if self._hint is None:
             return None
         if found is None or self._fitter.last is None:
             self._hint.forget()
             return None
-        return self._hint.rotation(self._params(self._fitter.last), camera)
+        return self._hint.reading(self._params(self._fitter.last), camera)
 
     def process_landmarks(
-        self, found: Landmarks | None, time_s: float, camera: Camera, hint: NDArray[np.float64] | None = None
+        self, found: Landmarks | None, time_s: float, camera: Camera, hint: FaceParams | None = None
     ) -> Track:
         """Track from landmarks that were detected elsewhere; None is no face. `hint` is that of `Fitter.fit`."""
         self.learn()

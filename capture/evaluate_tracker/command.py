@@ -19,11 +19,11 @@ from capture.evaluate_tracker.crops import held_out_crops, measure_crops
 from capture.evaluate_tracker.sequences import LiveTracker, compare_on_sequences
 from capture.evaluate_tracker.speed import speeds_on
 from capture.evaluate_tracker.weights import TrackerWeights, load_weights
+from capture.face_hint import FaceHint
 from capture.formation import FaceFormation
 from capture.progress import Progress
 from capture.regression import RegressionTracker
 from capture.regressor_engines import RegressorEngineError
-from capture.rotation_hint import RotationHint
 from capture.select_tracker import Comparison
 from capture.synthetic import SyntheticConfig, SyntheticFaces
 from capture.tracker import Tracker
@@ -106,7 +106,7 @@ class _Trackers(dict[str, LiveTracker]):
         self._owned: dict[str, Tracker | RegressionTracker] = {"landmarks": Tracker(model=model)}
         if weights.is_trained:
             self._owned["regressor"] = RegressionTracker(model=model, regressor=weights.regressor)
-            self._owned["both"] = Tracker(model=model, hint=RotationHint(weights.regressor).wait())
+            self._owned["both"] = Tracker(model=model, hint=FaceHint(weights.regressor).wait())
         super().__init__(self._owned)
 
     def __enter__(self) -> _Trackers:

@@ -52,11 +52,11 @@ def measure(cores: int, folder: Path | None, seconds: float) -> dict[str, dict[s
 
     from capture.crop import Crop
     from capture.evaluate_tracker.weights import load_weights
+    from capture.face_hint import FaceHint
     from capture.landmarks import LandmarkDetector
     from capture.reading import read_values
     from capture.regression import RegressionTracker
     from capture.regressor_engines import make_regressor_engine
-    from capture.rotation_hint import RotationHint
     from capture.tracker import Tracker
     from models.camera import Camera
     from models.face import FaceModel
@@ -74,7 +74,7 @@ def measure(cores: int, folder: Path | None, seconds: float) -> dict[str, dict[s
     detector = LandmarkDetector()
     graph = FaceMesh(max_num_faces=1, refine_landmarks=True)
     landmarks, regression = Tracker(model=model), RegressionTracker(model=model, regressor=weights.regressor)
-    both = Tracker(model=model, hint=RotationHint(weights.regressor).wait())
+    both = Tracker(model=model, hint=FaceHint(weights.regressor).wait())
 
     def track(tracker: Tracker | RegressionTracker, k: int) -> bool:
         return tracker.process(frames[k], clock_s, camera).state == "tracked"

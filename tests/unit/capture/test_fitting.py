@@ -14,7 +14,7 @@ from capture.identity import linearize
 from capture.landmark_model import FREE, FREE_NAMES
 from capture.landmarks import LandmarkDetector
 from capture.lids import lid_weights
-from models.camera import Camera, rotation_matrix
+from models.camera import Camera, rotation_angles, rotation_matrix
 from models.face import FaceModel
 from models.params import EXPRESSION_INDEX, EXPRESSION_NAMES, FaceParams
 from tests.unit.capture.conftest import Painter, Points, head
@@ -56,25 +56,31 @@ def test_recovers_heads_from_noisy_landmarks(fitter: Fitter, project: Points, ca
     assert np.mean(errors["jaw"]) < 0.08
 
 
-def test_anothers_rotation_steadies_the_fit_and_its_lasting_difference_does_not_turn_it(
+def test_anothers_reading_steadies_the_fit_and_its_lasting_difference_does_not_turn_it(
     fitter: Fitter, project: Points, camera: Camera
 ) -> None:
     rng = np.random.default_rng(5)
     off = rotation_matrix(np.array([0.1, -0.08, 0.05]))
-    errors: dict[bool, list[float]] = {}
+    turns: dict[bool, list[float]] = {False: [], True: []}
+    glances: dict[bool, list[float]] = {False: [], True: []}
     for has_hint in (False, True):
         fitter.forget_person()
-        errors[has_hint] = []
         for seed in range(60):
             t = 0.2 * seed
             turned = np.array([0.25 * np.sin(t), 0.1 * np.sin(0.7 * t), 0.1 * np.cos(t)])
-            hint = off @ rotation_matrix(turned + rng.normal(0, 0.004, 3))
-            points = project(head(rotation=turned), noise_px=2.5, seed=seed).points_px
+            gaze = np.tile([0.2 * np.cos(0.9 * t), 0.1 * np.sin(1.3 * t)], (2, 1))
+            hint = FaceParams.neutral().replace(
+                rotation=rotation_angles((off @ rotation_matrix(turned + rng.normal(0, 0.004, 3))).astype(np.float32)),
+                gaze=(gaze + [0.12, -0.08] + rng.normal(0, 0.01, 2)).astype(np.float32),
+            )
+            points = project(head(rotation=turned, gaze=gaze), noise_px=2.5, seed=seed).points_px
             fit = fitter.fit(points, camera, hint=hint if has_hint else None)
             if seed >= 20:
-                errors[has_hint].append(float(np.abs(fit.angles - turned).mean()))
+                turns[has_hint].append(float(np.abs(fit.angles - turned).mean()))
+                glances[has_hint].append(float(np.abs(fit.gaze - gaze).mean()))
     fitter.forget_person()
-    assert np.mean(errors[True]) < 0.8 * np.mean(errors[False])
+    assert np.mean(turns[True]) < 0.8 * np.mean(turns[False])
+    assert np.mean(glances[True]) < 0.7 * np.mean(glances[False])
 
 
 def test_compiled_equations_match_the_slow_reference(fitter: Fitter, project: Points, camera: Camera) -> None:

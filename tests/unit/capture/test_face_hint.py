@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from capture.face_hint import FaceHint
 from capture.landmarks import LandmarkDetector
 from capture.mesh import Mesh
 from capture.regressor_engines import RegressorEngine
-from capture.rotation_hint import RotationHint
 from capture.tracker import Tracker
 from models import regressor
 from models.camera import Camera, rotation_angles, rotation_matrix
@@ -27,21 +27,21 @@ def seer() -> Seer:
 
 
 @pytest.fixture
-def hint(seer: Seer) -> RotationHint:
-    hint = RotationHint(engine=cast(RegressorEngine, seer))
+def hint(seer: Seer) -> FaceHint:
+    hint = FaceHint(engine=cast(RegressorEngine, seer))
     assert hint.wait().is_ready
     seer.runs = 0
     return hint
 
 
-def ask(hint: RotationHint, shown: FaceParams | None, followed: FaceParams) -> float | None:
+def ask(hint: FaceHint, shown: FaceParams | None, followed: FaceParams) -> float | None:
     """Give the roll in degrees that is read of a picture."""
     hint.look(picture(shown), CAMERA)
-    rotation = hint.rotation(followed, CAMERA)
-    return None if rotation is None else float(np.rad2deg(rotation_angles(rotation.astype(np.float32))[2]))
+    seen = hint.reading(followed, CAMERA)
+    return None if seen is None else float(np.rad2deg(rotation_angles(rotation_matrix(seen.rotation))[2]))
 
 
-def test_reads_the_rotation_of_the_head_that_is_followed(hint: RotationHint, seer: Seer) -> None:
+def test_reads_the_rotation_of_the_head_that_is_followed(hint: FaceHint, seer: Seer) -> None:
     upright, tilted = head(300.0, 220.0), head(310.0, 225.0, tilt=0.2)
     assert ask(hint, upright, upright) is None  # it was not known where to look
     assert seer.runs == 0
@@ -51,7 +51,7 @@ def test_reads_the_rotation_of_the_head_that_is_followed(hint: RotationHint, see
 
 
 def test_says_nothing_of_what_is_no_face_or_another_one_and_looks_again_where_it_is_followed(
-    hint: RotationHint, seer: Seer
+    hint: FaceHint, seer: Seer
 ) -> None:
     here, there = head(200.0), head(480.0)
     ask(hint, here, here)
@@ -66,16 +66,16 @@ def test_says_nothing_of_what_is_no_face_or_another_one_and_looks_again_where_it
     assert seer.runs == runs
 
 
-def test_another_size_of_frame_is_not_read_where_the_face_was_in_this_one(hint: RotationHint, seer: Seer) -> None:
+def test_another_size_of_frame_is_not_read_where_the_face_was_in_this_one(hint: FaceHint, seer: Seer) -> None:
     here = head(200.0)
     ask(hint, here, here)
     hint.look(np.zeros((720, 1280, 3), np.uint8), Camera.webcam(1280, 720))
-    assert hint.rotation(here, Camera.webcam(1280, 720)) is None
+    assert hint.reading(here, Camera.webcam(1280, 720)) is None
     assert seer.runs == 0
 
 
 def test_a_tracker_asks_it_for_each_frame_and_closes_it(
-    model: FaceModel, mesh: Mesh, hint: RotationHint, seer: Seer
+    model: FaceModel, mesh: Mesh, hint: FaceHint, seer: Seer
 ) -> None:
     finder = Finder(mesh)
     tracker = Tracker(model=model, detects=False, hint=hint)
@@ -103,7 +103,7 @@ def test_until_it_is_loaded_it_says_nothing_and_keeps_nobody_waiting() -> None:
             assert go.wait(30.0)
             return super().run(crop)
 
-    hint, here = RotationHint(engine=cast(RegressorEngine, Slow())), head(200.0)
+    hint, here = FaceHint(engine=cast(RegressorEngine, Slow())), head(200.0)
     for _ in range(3):
         assert ask(hint, here, here) is None
     go.set()
@@ -114,7 +114,7 @@ def test_until_it_is_loaded_it_says_nothing_and_keeps_nobody_waiting() -> None:
 
 
 def test_an_engine_that_fails_is_not_asked_again(
-    hint: RotationHint, seer: Seer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    hint: FaceHint, seer: Seer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     here = head(200.0)
     ask(hint, here, here)
@@ -138,7 +138,7 @@ def test_where_it_cannot_be_loaded_the_log_says_why(
     monkeypatch.setattr(regressor, "DEFAULT_PATH", tmp_path / "regressor.safetensors")
     (tmp_path / "regressor.safetensors").write_bytes(b"damaged")
     with caplog.at_level(logging.WARNING):
-        hint = RotationHint()
+        hint = FaceHint()
         with pytest.raises(ValueError, match="holds no regressor"):
             hint.wait()
     here = head(200.0)

@@ -1,6 +1,7 @@
-"""The regressor beside the landmarks: its rotation of the same face, read while the detector looks.
+"""The regressor beside the landmarks: its reading of the same face, made while the detector looks.
 
-It sees the whole head, where landmarks lie on what grimaces move; so what it says of rotation steadies the fit.
+It sees the whole head, where landmarks lie on what grimaces move, and both eyes through windows of their own, where the
+detector's irises lie by a guess: what it says of rotation and gaze steadies the fit.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from capture.crop import Crop
 from capture.crop_reader import CropReader
 from capture.reading import Reading
 from capture.regressor_engines import RegressorEngine
-from models.camera import Camera, rotation_matrix
+from models.camera import Camera
 from models.framing import HEAD_M
 from models.params import FaceParams
 from models.regressor import FaceRegressor
@@ -31,15 +32,15 @@ ASIDE_M = HEAD_M / 4.0
 """How far to the side of the followed head another one is read, and the reading is not of it."""
 
 
-class RotationHint:
-    """Read the rotation of a face that others follow; a frame at a time, in a thread of its own."""
+class FaceHint:
+    """Read a face that others follow; a frame at a time, in a thread of its own."""
 
     def __init__(self, regressor: FaceRegressor | None = None, engine: RegressorEngine | None = None) -> None:
         """Begin to load what is not given: the weights that ship, on the fastest engine that works.
 
         Until it is loaded, and where it cannot be, it says nothing; why is in the log.
         """
-        self._thread = ThreadPoolExecutor(1, "rotation-hint")
+        self._thread = ThreadPoolExecutor(1, "face-hint")
         self._crop: Crop | None = None
         self._reading: Future[Reading] | None = None
         self._has_failed = False
@@ -51,8 +52,8 @@ class RotationHint:
         if self.is_ready and self._crop is not None and self._crop.frame == camera:
             self._reading = self._thread.submit(self._loaded.result().read, image, self._crop)
 
-    def rotation(self, head: FaceParams, camera: Camera) -> NDArray[np.float64] | None:
-        """Give the rotation `[3, 3]` that was read of the frame, None where it is not of the face that `head` was.
+    def reading(self, head: FaceParams, camera: Camera) -> FaceParams | None:
+        """Give what was read of the frame, None where it is not of the face that `head` was.
 
         `head` is the face as it was followed up to the frame before.
         """
@@ -69,7 +70,7 @@ class RotationHint:
             self._crop = self._loaded.result().around(head, camera)
             return None
         self._crop = self._loaded.result().around(seen.params, camera)
-        return rotation_matrix(seen.params.rotation).astype(np.float64)
+        return seen.params
 
     @property
     def is_ready(self) -> bool:
