@@ -11,8 +11,8 @@ from capture.rotation_prior import MEMORY, belief
 
 Array = NDArray[np.float64]
 
-GAZE_SAY = np.array([0.4, 0.7])
-"""Say of the regressor's gaze in yaw and pitch, the rest being the landmarks'."""
+GAZE_SAY = np.array([0.1, 0.7])
+"""Say of the regressor's gaze in yaw and pitch, the rest being the landmarks', who know yaw (docs/tracker.md)."""
 
 
 class GazePrior:

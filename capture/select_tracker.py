@@ -31,7 +31,7 @@ class TrackerChoice:
     """A tracker's name, and why it is this one."""
 
     name: str
-    """landmarks, regressor or both: landmarks with the regressor's rotation beside them."""
+    """landmarks, regressor or both: landmarks with the regressor's rotation and gaze beside them."""
     reason: str
     """One sentence for people."""
 
