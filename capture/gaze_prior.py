@@ -7,12 +7,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from capture.rotation_prior import MEMORY, belief
+from capture.lasting import LastingDifference, belief
 
 Array = NDArray[np.float64]
 
 GAZE_SAY = np.array([0.1, 0.7])
-"""Say of the regressor's gaze in yaw and pitch, the rest being the landmarks', who know yaw (docs/tracker.md)."""
+"""Say of the regressor's gaze in yaw and pitch, the rest being the landmarks', which know yaw (docs/tracker.md)."""
 
 
 class GazePrior:
@@ -23,8 +23,7 @@ class GazePrior:
 
     def reset(self) -> None:
         """Forget the person."""
-        self._bias = np.zeros(2)
-        self._count = 0
+        self._lasting = LastingDifference(2)
 
     def draw(self, gaze: Array, seen: Array, openness: Array) -> Array:
         """Give `gaze [2, 2]`, (yaw, pitch) of each eye, radians, as drawn towards what was `seen [2, 2]`.
@@ -34,9 +33,9 @@ class GazePrior:
         shown = openness.mean()
         if shown <= 0.0:
             return gaze
-        difference = openness @ (seen - gaze) / openness.sum() - self._bias
+        difference = openness @ (seen - gaze) / openness.sum() - self._lasting.value
         difference *= belief(difference)
-        drawn = gaze + (GAZE_SAY * shown * difference if self._count else 0.0)
-        self._count = min(self._count + 1, MEMORY)
-        self._bias = self._bias + difference / self._count
-        return np.asarray(drawn)
+        if self._lasting.is_known:
+            gaze = gaze + GAZE_SAY * shown * difference
+        self._lasting.learn(difference)
+        return gaze

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from capture.lasting import LastingDifference, belief
 from capture.rotation import rotation_from_vector, rotation_vector
 from models.camera import ray_rotation
 
@@ -14,10 +15,6 @@ DEPTH_SAY = np.array([0.65, 0.6, 0.15])
 """Say of the detector's depth in pitch, yaw and roll, the rest being the landmarks': near the best for known heads."""
 HINT_SAY = np.array([0.3, 0.5, 0.4])
 """The same of the regressor's rotation."""
-USUAL_RAD = 0.2
-"""A difference up to here is a usual one."""
-MEMORY = 300
-"""Frames over which a lasting difference is learned."""
 
 
 class RotationPrior:
@@ -30,16 +27,15 @@ class RotationPrior:
 
     def reset(self) -> None:
         """Forget the person."""
-        self._bias = np.zeros(3)
-        self._count = 0
+        self._lasting = LastingDifference(3)
 
     def corrected(self, rotation: Array) -> Array:
         """Take the lasting difference off a `rotation [3, 3]`."""
-        return np.asarray(rotation_from_vector(-self._bias) @ rotation)
+        return np.asarray(rotation_from_vector(-self._lasting.value) @ rotation)
 
     def add(self, hessian: Array, gradient: Array, wanted: Array, rotation: Array) -> None:
         """Draw the pose's equations `[6, 6]`, `[6]` at `rotation` towards `wanted`, once its difference is known."""
-        if self._count == 0:
+        if not self._lasting.is_known:
             return
         known = hessian[:3, :3] - hessian[:3, 3:] @ np.linalg.solve(hessian[3:, 3:], hessian[3:, :3])
         difference = rotation_vector(wanted @ rotation.T)
@@ -50,16 +46,9 @@ class RotationPrior:
     def learn(self, wanted: Array, rotation: Array) -> None:
         """Follow the lasting difference of a `corrected` rotation from the fit's: the person's, not the moment's."""
         difference = rotation_vector(wanted @ rotation.T)
-        if self._count:  # the fit has given in by its share
+        if self._lasting.is_known:  # the fit has given in by its share
             difference /= 1.0 - self._say
-        difference *= belief(difference)
-        self._count = min(self._count + 1, MEMORY)
-        self._bias = self._bias + difference / self._count
-
-
-def belief(difference: Array) -> float:
-    """Weigh a `difference [3]`: Huber's, for one who sees another face, or a hand, does not err by a little."""
-    return USUAL_RAD / max(float(np.linalg.norm(difference)), USUAL_RAD)
+        self._lasting.learn(belief(difference) * difference)
 
 
 def rotation_by_depth(observed: Array, depth: Array, rest: Array, weight: Array, translation: Array) -> Array:
