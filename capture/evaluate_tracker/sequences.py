@@ -131,14 +131,11 @@ def errors(track: Track, truth: FaceParams) -> dict[str, float]:
     if track.state != "tracked":
         return {"tracked": 0.0}
     params = track.params
-    turn = rotation_matrix(params.rotation).astype(np.float64) @ rotation_matrix(truth.rotation).astype(np.float64).T
     off = np.abs(params.expression - truth.expression)
     row = {
         "tracked": 1.0,
-        "rotation_deg": float(np.rad2deg(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1)))),
-        "translation_percent": float(
-            100 * np.linalg.norm(params.translation - truth.translation) / np.linalg.norm(truth.translation)
-        ),
+        "rotation_deg": float(np.rad2deg(np.linalg.norm(_turn(params, truth)))),
+        "translation_percent": float(100 * np.linalg.norm(_shift(params, truth))),
         "expression": float(off[FREE].mean()),
     }
     is_open = truth.expression[BLINKS] < OPEN_BLINK
@@ -155,12 +152,10 @@ def errors_from_rest(pairs: Sequence[tuple[FaceParams, FaceParams]]) -> dict[str
     """
     turns, glances, opened, shifts = [], [], [], []
     for said, truth in pairs:
-        matrices = (rotation_matrix(one.rotation).astype(np.float64) for one in (truth, said))
-        turns.append(rotation_vector(np.ascontiguousarray(next(matrices).T @ next(matrices))))
-        shifts.append((said.translation.astype(np.float64) - truth.translation) / np.linalg.norm(truth.translation))
-        is_open = truth.expression[BLINKS] < OPEN_BLINK
+        turns.append(_turn(said, truth))
+        shifts.append(_shift(said, truth))
         glances.append(said.gaze.astype(np.float64) - truth.gaze)
-        opened.append(is_open.astype(np.float64))
+        opened.append(truth.expression[BLINKS] < OPEN_BLINK)
     row = {}
     if turns:
         row["rotation_from_rest_deg"] = float(np.rad2deg(np.linalg.norm(turns - np.mean(turns, 0), axis=1).mean()))
@@ -172,6 +167,17 @@ def errors_from_rest(pairs: Sequence[tuple[FaceParams, FaceParams]]) -> dict[str
         left = is_seen * np.linalg.norm(gaze - lasting, axis=2, keepdims=True)
         row["gaze_from_rest_deg"] = float(np.rad2deg(left.sum() / is_seen.sum()))
     return row
+
+
+def _turn(said: FaceParams, truth: FaceParams) -> Array:
+    """Give the rotation `[3]`, axis times angle in the head frame, from the true pose to the one that was said."""
+    matrix, true = (rotation_matrix(one.rotation).astype(np.float64) for one in (said, truth))
+    return np.asarray(rotation_vector(true.T @ matrix))
+
+
+def _shift(said: FaceParams, truth: FaceParams) -> Array:
+    """Give how far off the head's place `[3]` was said to be, as shares of its true distance."""
+    return np.asarray((said.translation.astype(np.float64) - truth.translation) / np.linalg.norm(truth.translation))
 
 
 def _sight_angle(one: NDArray[np.float32], other: NDArray[np.float32]) -> Array:
