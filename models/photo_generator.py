@@ -130,7 +130,8 @@ class PhotoGenerator(LeanGenerator):
 
     @override
     def decode(self, conditioning: Tensor, window: Tensor, face: Tensor | None = None) -> Tensor:
-        return soften(super().decode(conditioning, window, face), (conditioning * self.keep)[:, 3:6])
+        picture = super().decode(conditioning, window, face)
+        return soften(picture, conditioning[:, 3:6]) if self.is_softened else picture
 
     @torch.no_grad()
     def begin(self, colors: Tensor, coverage: Tensor, halo: Halo) -> None:

@@ -71,9 +71,10 @@ class ConditioningRenderer:
         self._is_shaded = is_shaded
         self._drawn = slice(0 if is_shaded else GROUPS["diffuse"].stop, CHANNELS)
         self._num_card = 0 if halo is None else len(halo.points)
-        self._neck = np.zeros(0, np.int64)
         if halo is not None:
-            self._neck = np.flatnonzero(model.rigidity < 1.0)
+            self._neck, self._edge = (np.flatnonzero(rigidity < 1.0) for rigidity in (model.rigidity, halo.rigidity))
+            self._held = np.concatenate([self._neck, sum(map(len, codes)) + self._edge])
+            self._rigidity = np.concatenate([model.rigidity[self._neck], halo.rigidity[self._edge]])
             self._triangles = np.concatenate([self._triangles, sum(map(len, codes)) + halo.triangles])
             codes.append(halo.correspondence)
         self._rasterizer = Rasterizer(self._triangles, camera.height, camera.width)
@@ -104,7 +105,9 @@ class ConditioningRenderer:
         card = [] if self._halo is None else [self._halo.placed(params.rotation, params.translation)]
         vertices = np.concatenate([head, teeth, head[self._copied], *card])
         vertices = vertices @ rotation_matrix(params.rotation).T + params.translation
-        self._hold(vertices, head, params.translation)
+        if self._halo is not None and self._halo.rest is not None:
+            points = np.concatenate([head[self._neck], self._halo.points[self._edge]])
+            vertices[self._held] = self._halo.hold(vertices[self._held], points, self._rigidity, params.translation)
         attributes = self._attributes.copy()
         if self._is_shaded:
             normals = vertex_normals(vertices, self._triangles)
@@ -112,14 +115,6 @@ class ConditioningRenderer:
         depth = -vertices[:, 2]
         depth[len(vertices) - self._num_card :] += BEHIND_M
         return Scene(self._camera.project(vertices), depth, attributes[:, self._drawn])
-
-    def _hold(self, vertices: Array, head: Array, translation: Array) -> None:
-        """Let the neck of the posed `vertices` and the card's lower edge stay with the body, where that is known."""
-        if self._halo is None:
-            return
-        neck, card = self._neck, slice(len(vertices) - self._num_card, len(vertices))
-        vertices[neck] = self._halo.hold(vertices[neck], head[neck], self._model.rigidity[neck], translation)
-        vertices[card] = self._halo.hold(vertices[card], self._halo.points, self._halo.rigidity, translation)
 
     def draw(self, scene: Scene, output: Array | None = None) -> Array:
         """Do the part of `render` that goes by pixels."""
