@@ -25,7 +25,7 @@ SIZE = EXPRESSION.stop
 
 GAZE_SD_RAD = np.deg2rad([60.0, 45.0, 2.0, 1.0])
 """Prior of the common yaw and pitch, and of the differences: eyes move together."""
-GAZE_LIMIT_RAD = np.deg2rad([50.0, 50.0, 15.0, 10.0])
+GAZE_LIMIT_RAD = np.deg2rad([50.0, 50.0, 30.0, 10.0])
 """How far eyes turn, each way, in the same order. Beyond a quarter turn an iris on the eyeball's back would fit as well
 as one in front, and stay."""
 

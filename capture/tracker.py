@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
@@ -13,6 +15,7 @@ from capture.fitting import Fitter
 from capture.landmark_model import FREE, FREE_NAMES, Fit
 from capture.landmarks import LandmarkDetector, Landmarks
 from capture.lids import lid_weights
+from capture.own_shape import measure_own_shape
 from capture.person import EASE_S, Person
 from capture.personal import Personal
 from capture.smoothing import FaceSmoother, SmoothingSettings
@@ -128,6 +131,14 @@ class Tracker(FaceTracker):
         """Fit gaze and expression anew to a frame whose pose is that of `params`."""
         fit = Fit.posed(params, params.expression[FREE].astype(np.float64))
         return self._params(self._fitter.fit_expression(found.points_px, camera, fit))
+
+    def learn_shape(self, found: Sequence[Landmarks], frames: Sequence[FaceParams], camera: Camera) -> NDArray[np.float64]:
+        """Find where the person's landmarks lie off the model's in frames whose pose is known, for `fit_expression`.
+
+        Gives offsets `[478, 3]`, metres, head frame: see `capture.own_shape`.
+        """
+        poses = [Fit.posed(frame, frame.expression[FREE].astype(np.float64)) for frame in frames]
+        return measure_own_shape(self._fitter, [landmarks.points_px for landmarks in found], camera, poses)
 
     @override
     def learn(self) -> None:

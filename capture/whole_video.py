@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from capture.dense_pose import Read, align
 from capture.follow import measure_found
 from capture.landmarks import Landmarks
+from capture.own_shape import spread_over_mesh
 from capture.smoothing import FaceSmoother, SmoothingSettings
 from capture.spread import spread
 from capture.track import Track
@@ -33,8 +34,8 @@ FOCAL_FACTORS = (0.7, 0.85, 1.0, 1.2, 1.45)
 FOCAL_GAIN = 0.03
 """Share of the error that another focal length than the usual must take away, or the usual one stays: from one person
 at one distance it can hardly be told, and what is wrong with it, identity and distance make up for."""
-FOCAL_FRAMES, LEARNING_FRAMES = 40, 400
-"""Frames, spread over the video, that the camera and the person are learned from."""
+FOCAL_FRAMES, LEARNING_FRAMES, SHAPE_FRAMES = 40, 400, 150
+"""Frames, spread over the video, that the camera, the person and the shape beyond an identity are learned from."""
 AS_IT_IS = SmoothingSettings(min_cutoff_hz=30.0, beta=50.0)
 """Smoothing that leaves frames as they were fitted."""
 BOTH_WAYS = SmoothingSettings()
@@ -60,6 +61,9 @@ class WholeVideo:
     """Pearson's r of `blink`, `gaze`, `mouth`, `yaw` between parameters and landmarks; `focal_factor`; `outliers`; and,
     where there were pictures, by how much points of the head differ from how they look on average, `spread`, and did
     with the landmarks' poses, `spread_before`."""
+    shape: NDArray[np.float32]
+    """`[V, 3]` metres, head frame: how far the person's face lies off the model of that identity, vertex by vertex; zeros
+    where there were no pictures. Expressions are those of the model so shaped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,7 @@ def track_whole_video(
         is_usable = is_seen & ~is_outlier
         good = [landmarks if is_good else None for landmarks, is_good in zip(found, is_usable, strict=True)]
         spreads: dict[str, float] = {}
+        shape = np.zeros_like(model.mean)
         if pictures is not None and is_usable.any():
             aligned = align(
                 pictures.read, np.flatnonzero(is_usable), FaceParams.stack(raw), pictures.camera(camera), model,
@@ -122,6 +127,9 @@ def track_whole_video(
                 frame.replace(rotation=aligned.rotation[index], translation=aligned.translation[index])
                 for index, frame in enumerate(raw)
             ]
+            shown = _spread(good, SHAPE_FRAMES)
+            offsets = tracker.learn_shape([good[i] for i in shown], [raw[i] for i in shown], camera)
+            shape = spread_over_mesh(offsets, model)
             raw = [
                 frame if landmarks is None else tracker.fit_expression(landmarks, frame, camera)
                 for landmarks, frame in zip(good, raw, strict=True)
@@ -129,7 +137,7 @@ def track_whole_video(
             raw = [frame.replace(identity=identity) for frame in raw]
     params = FaceParams.stack(smooth_both_ways(raw, times_s))
     checks = {**_check(params, good), "focal_factor": factor, "outliers": float(is_outlier.sum()), **spreads}
-    return WholeVideo(params, camera, is_usable, error_m, checks)
+    return WholeVideo(params, camera, is_usable, error_m, checks, shape)
 
 
 def _fit(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from models.camera import rotation_matrix
-from models.params import EXPRESSION_INDEX, EXPRESSION_SIZE, IDENTITY_SIZE, REFLECTANCE_SIZE, FaceParams
+from models.params import EXPRESSION_INDEX, EXPRESSION_SIZE, IDENTITY_SIZE, REFLECTANCE_SIZE, VERTICES, FaceParams
 
 Array = NDArray[np.float32]
 Indices = NDArray[np.int32]
@@ -74,6 +74,8 @@ class FaceModel:
             if name not in tensors or tensors[name].shape != (size, len(tensors["mean"]), 3):
                 got = tensors[name].shape if name in tensors else "nothing"
                 raise ValueError(f"face model: expected {name} [{size}, V, 3], got {got}")
+        if len(tensors["mean"]) != VERTICES:
+            raise ValueError(f"face model: expected {VERTICES} vertices, got {len(tensors['mean'])}")
         ranges = tensors["eye_ranges"].tolist()
         return cls(
             **{name: tensors[name].astype(np.float32) for name in (

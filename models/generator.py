@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.halo import HEAD_MIDDLE, Halo
+from models.params import VERTICES
 
 CONDITIONING_CHANNELS = 9
 SURFACE_EXTRA = 4
@@ -164,8 +165,11 @@ class SpaceTimeGenerator(nn.Module):
     """Conditioning window to video frame; see the module's text. Runs on any device, float32 or bfloat16."""
 
     keep: Tensor
-    may_lack: tuple[str, ...] = ()
-    """Tensors that weights of an earlier version do without."""
+    own_shape: Tensor
+    """`[V, 3]` metres by which the person's head lies off the face model of their identity; a tensor, so that it stays
+    with the weights."""
+    may_lack: tuple[str, ...] = ("own_shape",)
+    """Tensors that weights of an earlier version do without: they are as in a new network then."""
     block: int
     """Pixels, across and down, that lie together as channels in `surface` and in what is painted."""
 
@@ -182,6 +186,8 @@ class SpaceTimeGenerator(nn.Module):
             if name in config.dropped:
                 keep[:, 3 * index : 3 * index + 3] = 0
         self.register_buffer("keep", keep, persistent=False)
+        self.register_buffer("own_shape", torch.zeros(VERTICES, 3))
+        self.register_load_state_dict_pre_hook(_keep_as_it_was)  # type: ignore[no-untyped-call]
 
     def _add_trunk(self, surface: int = 0) -> None:
         """Make the layers of `encode_levels`, of what enters it, and those that lead up again.
@@ -326,6 +332,13 @@ class SpaceTimeGenerator(nn.Module):
             raise ValueError(f"frames: expected a window of {self.config.window}, got {frames.shape[1]}")
         stems = torch.stack([self.stem(frames[:, index]) for index in range(frames.shape[1])], 1)
         return self.decode(frames[:, -1], stems)
+
+
+def _keep_as_it_was(network: SpaceTimeGenerator, weights: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Let a target stay as it was whose weights lack what came later."""
+    for name in network.may_lack:
+        if hasattr(network, name):
+            weights.setdefault(prefix + name, network.get_buffer(name))
 
 
 def texture_places(correspondence: Tensor) -> Tensor:

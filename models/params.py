@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 IDENTITY_SIZE = 80
 REFLECTANCE_SIZE = 80
+VERTICES = 4956
+"""Vertices `V` of the face model."""
 
 EXPRESSION_NAMES: tuple[str, ...] = (
     "browDownLeft", "browDownRight", "browInnerUp", "browOuterUpLeft", "browOuterUpRight",

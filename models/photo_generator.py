@@ -42,14 +42,14 @@ LEAST = 0.02
 """Colours and masks begin no nearer than this to 0 and 1, where their logits have no end."""
 LATER = ("halo_growth", "halo_views", "halo_rest", "change_bounds")
 """Tensors that packages lack which were trained before cards grew or stayed with the body, or changes had bounds."""
-OF_LEAN = ("paint.", "fine_paint.", "texture")
+OF_LEAN = ("paint.", "fine_paint.", "texture", "own_shape")
 """Weights that another target's network paints all of the picture with."""
 
 
 class PhotoGenerator(LeanGenerator):
     """See the module's text."""
 
-    may_lack = LATER
+    may_lack = (*LeanGenerator.may_lack, *LATER)
     changes: Tensor
     """`[F, 3, h', w']`: what each number of the face, in units of how far it varies, adds to the logits of colour."""
     face_range: Tensor
@@ -74,7 +74,6 @@ class PhotoGenerator(LeanGenerator):
         self.register_buffer("halo_growth", torch.zeros(VIEW_TERMS, DIRECTIONS))
         self.register_buffer("halo_views", torch.zeros(3, 2))
         self.register_buffer("halo_rest", torch.zeros(2, 3))
-        self.register_load_state_dict_pre_hook(_keep_as_it_was)  # type: ignore[no-untyped-call]
         if config.change_size:
             # What is typical of each number, how far it varies, and the least and most that was seen: as many rows.
             self.register_buffer("face_range", torch.tensor([0.0, 1.0, 0.0, 0.0])[:, None].repeat(1, FACE_NUMBERS))
@@ -182,14 +181,7 @@ def _edges(codes: Tensor) -> Tensor:
     return is_edge
 
 
-def _keep_as_it_was(module: nn.Module, weights: dict[str, Tensor], prefix: str, *_: object) -> None:
-    """Let a target stay as it was that lacks what came `LATER`."""
-    for name in LATER:
-        if hasattr(module, name):
-            weights.setdefault(prefix + name, module.get_buffer(name))
-
-
 def useful_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Leave out of another target's `weights` what a photo generator cannot begin with."""
-    left_out = ("texture", "halo_", "face_range", "change") if "own.weight" in weights else OF_LEAN
+    left_out = ("texture", "halo_", "face_range", "change", "own_shape") if "own.weight" in weights else OF_LEAN
     return {name: value for name, value in weights.items() if not name.startswith(left_out)}

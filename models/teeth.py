@@ -60,18 +60,25 @@ class Teeth:
         """`[T, 3]` linear light."""
         self._jaw = np.array([EXPRESSION_INDEX[name] for name in JAW])
         bone = _jaw_bone(model)
+        self._near = _palate(model), bone
         half = ROWS * COLUMNS
         self._identity_basis = np.concatenate([
             _follow(model.mean[near], model.identity_basis[:, near], self.mean[band * half : (band + 1) * half])
-            for band, near in enumerate((_palate(model), bone))
+            for band, near in enumerate(self._near)
         ], 1).astype(np.float32)  # fmt: skip
         self._jaw_basis = np.zeros((len(JAW), *self.mean.shape), np.float32)
         moves = model.expression_basis[self._jaw]
         self._jaw_basis[:, half:] = _follow(model.mean[bone], moves[:, bone], self.mean[half:])
 
-    def neutral(self, identity: Array) -> Array:
-        """Give the bands at rest `[T, 3]`, head frame, for identity coefficients `[80]`."""
-        return np.asarray(self.mean + np.tensordot(identity, self._identity_basis, 1), np.float32)
+    def neutral(self, identity: Array, shape: Array | None = None) -> Array:
+        """Give the bands at rest `[T, 3]`, head frame, for identity coefficients `[80]`.
+
+        Each goes as a whole with what lies around it where the face is off its identity by a `shape [V, 3]`.
+        """
+        bands = np.asarray(self.mean + np.tensordot(identity, self._identity_basis, 1), np.float32)
+        if shape is not None:
+            bands.reshape(2, -1, 3)[:] += np.stack([shape[near].mean(0) for near in self._near])[:, None]
+        return bands
 
     def vertices(self, neutral: Array, expression: Array) -> Array:
         """Move bands at rest `[T, 3]` with the jaw of `expression [52]`; `[T, 3]` in the head frame."""

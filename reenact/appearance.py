@@ -67,7 +67,7 @@ def _observe(model: FaceModel, recording: Recording, frame: int) -> tuple[NDArra
     params = recording.params[frame]
     camera = recording.camera
     picture = srgb_to_linear(recording.picture(frame, camera.width).astype(np.float32) / 255.0)
-    vertices = model.view_vertices(params)
+    vertices = model.view_vertices(params, recording.neutral(model))
     normals = vertex_normals(vertices, model.triangles)
     pixels = camera.project(vertices)
     rasterizer = Rasterizer(model.triangles, camera.height, camera.width)

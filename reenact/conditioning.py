@@ -45,11 +45,19 @@ class Scene:
 class ConditioningRenderer:
     """Render `FaceParams` at one size and camera to the generator's input."""
 
-    def __init__(self, model: FaceModel, camera: Camera, halo: Halo | None = None, *, is_shaded: bool = True) -> None:
+    def __init__(
+        self,
+        model: FaceModel,
+        camera: Camera,
+        halo: Halo | None = None,
+        *,
+        shape: Array | None = None,
+        is_shaded: bool = True,
+    ) -> None:
         """Draw the head of `model` and, around it, the card `halo` of a generator that has one.
 
-        Such a generator paints texels as they are: tongue and inner mouth have some of their own. Unless it
-        `is_shaded`, its diffuse colour stays black.
+        The head is off its identity by a person's own `shape [V, 3]`, metres. A generator with a card paints texels as
+        they are: tongue and inner mouth have some of their own. Unless it `is_shaded`, its diffuse colour stays black.
         """
         self._model = model
         self._camera = camera
@@ -68,6 +76,7 @@ class ConditioningRenderer:
         self._triangles = np.concatenate([triangles, self._skin + teeth.triangles])
         self._num_head = len(self._triangles)
         self._halo = halo
+        self._shape = np.zeros_like(model.mean) if shape is None else shape
         self._is_shaded = is_shaded
         self._drawn = slice(0 if is_shaded else GROUPS["diffuse"].stop, CHANNELS)
         self._num_card = 0 if halo is None else len(halo.points)
@@ -91,7 +100,10 @@ class ConditioningRenderer:
     def of(cls, generator: SpaceTimeGenerator, camera: Camera, model: FaceModel) -> Self:
         """Render what `generator` sees, at its size, of a target filmed by `camera`."""
         size = generator.config.resolution
-        return cls(model, camera.scaled(size, size), generator.halo, is_shaded=generator.config.is_shaded)
+        return cls(
+            model, camera.scaled(size, size), generator.halo, shape=generator.own_shape.float().cpu().numpy(),
+            is_shaded=generator.config.is_shaded,
+        )  # fmt: skip
 
     def render(self, params: FaceParams, output: Array | None = None) -> Array:
         """Render one frame to `[9, H, W]` float32 in 0 to 1, zero where there is no head; reuses `output` if given."""
@@ -135,8 +147,8 @@ class ConditioningRenderer:
         """Sum the identity and reflectance bases only when their coefficients change: the target's never do."""
         if self._identity is None or not np.array_equal(self._identity, params.identity):
             self._identity = params.identity.copy()
-            self._neutral = self._model.neutral(params.identity)
-            self._teeth_neutral = self._teeth.neutral(params.identity)
+            self._neutral = self._model.neutral(params.identity) + self._shape
+            self._teeth_neutral = self._teeth.neutral(params.identity, self._shape)
         if self._is_shaded and (self._reflectance is None or not np.array_equal(self._reflectance, params.reflectance)):
             self._reflectance = params.reflectance.copy()
             self._albedo[: self._skin] = albedo = self._model.albedo(params.reflectance)

@@ -41,6 +41,9 @@ class Recording:
     """Where it came from."""
     square: Square | None = None
     """Part of the video's frames that the pictures are; None where there is no video."""
+    shape: Array | None = None
+    """`[V, 3]` metres by which the head lies off the model of that identity, see `capture.own_shape`; None for not at
+    all."""
     checks: dict[str, float] = field(default_factory=dict)
     """How well a video was tracked, see `capture.whole_video`; empty where there is no video."""
 
@@ -48,6 +51,11 @@ class Recording:
     def training(self) -> Indices:
         """Pictured frames to train on."""
         return self.pictured[~np.isin(self.pictured, self.held_out)]
+
+    def neutral(self, model: FaceModel) -> Array:
+        """Give the head at rest `[V, 3]`, metres, head frame."""
+        rest = model.neutral(self.params.identity[0])
+        return rest if self.shape is None else rest + self.shape
 
     def picture(self, frame: int, resolution: int) -> NDArray[np.uint8]:
         """Read the picture of `frame` as `[resolution, resolution, 3]` RGB, area-averaged when made smaller."""

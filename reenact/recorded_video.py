@@ -37,7 +37,7 @@ MIN_FACE_PX = 48
 """Smallest median distance between forehead and chin, or cheek and cheek, that is worth training on."""
 TRACKING = "tracking.npz"
 """File of a training's folder that holds what was tracked."""
-TRACKING_VERSION = 3
+TRACKING_VERSION = 4
 """What was tracked by another version is tracked again."""
 MAX_PICTURE_PX = 512
 """Pictures are kept at no more than this."""
@@ -73,6 +73,7 @@ def read_video(path: Path, model: FaceModel, work: Path, held_out_share: float =
         pictures=tuple(pictures[int(index)] for index in usable),
         name=path.name,
         square=square,
+        shape=whole.shape,
         checks=whole.checks,
     )
     draw_tracking(recording, model, work / "tracking.png")
@@ -102,7 +103,7 @@ def _track(path: Path, model: FaceModel, work: Path, frames: int) -> tuple[Whole
     with part.open("wb") as file:
         np.savez(
             file, key=np.array(key), **whole.params.fields(), is_usable=whole.is_usable, error_m=whole.error_m,
-            focal_px=np.array(whole.camera.focal_px), square=np.array([left, top, side, seen.width, seen.height]),
+            shape=whole.shape, focal_px=np.array(whole.camera.focal_px), square=np.array([left, top, side, seen.width, seen.height]),
             check_names=np.array(list(whole.checks)), checks=np.array(list(whole.checks.values())),
         )  # fmt: skip
     part.replace(saved)
@@ -121,7 +122,7 @@ def _load(saved: Path, key: str) -> tuple[WholeVideo, Square] | None:
         camera = Camera(width=width, height=height, focal_px=float(values["focal_px"]), center_px=usual.center_px)
         params = FaceParams(**{name: values[name] for name in FaceParams.neutral().fields()})
         checks = dict(zip(values["check_names"].tolist(), values["checks"].tolist(), strict=True))
-        whole = WholeVideo(params, camera, values["is_usable"], values["error_m"], checks)
+        whole = WholeVideo(params, camera, values["is_usable"], values["error_m"], checks, values["shape"])
         return whole, Square(left=left, top=top, side=side, frame_width=width, frame_height=height)
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
         return None
@@ -141,7 +142,7 @@ def _pictures(square: Square, files: dict[int, Path], on_frame: Callable[[], Non
 def draw_tracking(recording: Recording, model: FaceModel, path: Path, count: int = 6) -> None:
     """Write a picture to look at: pictures of a spread of frames, and under each the fitted head laid over it."""
     camera = recording.camera
-    renderer = ConditioningRenderer(model, camera)
+    renderer = ConditioningRenderer(model, camera, shape=recording.shape)
     frames = recording.pictured[np.linspace(0, len(recording.pictured) - 1, count).astype(int)]
     columns = []
     for frame in frames:

@@ -21,6 +21,9 @@ REACH = {
 }  # fmt: skip
 """How much further than it was seen to a target may move that began as a photograph, radians and metres: head and hair
 turn as what they are then, and one of somebody who sat still would hardly move otherwise."""
+CONVERGENCE_RAD = np.deg2rad([-3.0, 6.0])
+"""By how much the right eye looks further to the left than the left one, at rest: in truth by 0 to 6 degrees, beyond two
+thirds of a metre, but eyes are found to a few degrees."""
 PERCENTILES = (0.2, 99.8)
 """Share of the recording, in percent, at which each parameter's limits are read: outliers are not training."""
 
@@ -53,13 +56,14 @@ class Target:
     def from_recording(cls, params: FaceParams, camera: Camera, reach: Mapping[str, Array] | None = None) -> Self:
         """Measure a target from the frames `[T]` it is trained on; identity, reflectance and light are the medians.
 
-        At rest it shows no expression, and has the median pose and gaze. Its limits lie beyond what the frames show by
+        At rest it shows no expression, and has the median pose and gaze, but does not squint. Its limits lie beyond what the frames show by
         `reach`, for the fields named there.
         """
         if params.rotation.ndim != 2 or len(params.rotation) == 0:
             raise ValueError(f"params: expected a batch of frames, got rotation {params.rotation.shape}")
         median = {name: np.median(values, 0).astype(np.float32) for name, values in params.fields().items()}
         neutral = FaceParams(**median).replace(expression=np.zeros_like(median["expression"]))
+        neutral = neutral.replace(gaze=_together(neutral.gaze))
         limits = {
             name: np.percentile(getattr(params, name), PERCENTILES, axis=0).astype(np.float32) for name in LIMITED
         }
@@ -105,6 +109,13 @@ class Target:
             low={n: _array(f"target.limits.{n}.low", limits[n]["low"], blank[n].shape) for n in LIMITED},
             high={n: _array(f"target.limits.{n}.high", limits[n]["high"], blank[n].shape) for n in LIMITED},
         )
+
+
+def _together(gaze: Array) -> Array:
+    """Let the eyes of `gaze [2, 2]` converge no more or less than on what is looked at: somebody clowned a lot."""
+    left, right = gaze[:, 0].astype(np.float64)
+    middle, turned = (left + right) / 2.0, np.clip(right - left, *CONVERGENCE_RAD) / 2.0
+    return np.stack([np.array([middle - turned, middle + turned], np.float32), gaze[:, 1]], 1)
 
 
 def _rounded(values: Array) -> Any:  # noqa: ANN401 - nested lists

@@ -59,7 +59,9 @@ class TrainingSet:
         self.current = torch.zeros(len(self.index), CHANNELS, size, size, dtype=torch.float16)
         self.truth = torch.zeros(len(self.index), 3, size, size, dtype=torch.uint8)
         self.faces = torch.from_numpy(face_numbers(recording.params))
-        renderer = ConditioningRenderer(model, recording.camera.scaled(size, size), halo, is_shaded=config.is_shaded)
+        renderer = ConditioningRenderer(
+            model, recording.camera.scaled(size, size), halo, shape=recording.shape, is_shaded=config.is_shaded
+        )
         buffer = np.zeros((CHANNELS, size, size), np.float32)
         for frame in range(count):
             params = recording.params[frame].replace(reflectance=look.reflectance, illumination=look.illumination)
