@@ -16,7 +16,9 @@ from capture.landmarks import Landmarks
 
 Array = NDArray[np.float64]
 
-MEASURES = ("yaw", "pitch", "roll", "mouth_opening", "eye_opening", "gaze_horizontal", "mouth_width")
+MEASURES = (
+    "yaw", "pitch", "roll", "mouth_opening", "eye_opening", "gaze_horizontal", "gaze_vertical", "mouth_width",
+)  # fmt: skip
 
 RIGID = np.array([
     10, 67, 109, 338, 297, 151, 9, 8, 168, 6, 197, 195, 5, 33, 133, 362, 263, 127, 356, 234, 454, 93, 323, 98, 327, 2,
@@ -46,7 +48,8 @@ def measure(points_px: NDArray[np.float32], depth_px: NDArray[np.float32]) -> di
     """Measure a series of landmarks `[T, 478, 2]` with depths `[T, 478]`; frames without a face are NaN.
 
     Gives each of `MEASURES` as `[T]`: angles in radians, openings and widths in eye distances, gaze as the place of
-    the irises between the eye corners, -1 to 1, positive to the image's right, NaN where the eyes are shut.
+    the irises between the eye corners, -1 to 1, positive to the image's right, and above the line between them, in eye
+    widths; NaN where the eyes are shut.
     """
     points = np.concatenate([points_px, depth_px[..., None]], -1).astype(np.float64)
     points[..., 1:] *= -1.0  # y up, z towards the viewer
@@ -63,14 +66,17 @@ def measure(points_px: NDArray[np.float32], depth_px: NDArray[np.float32]) -> di
     series["mouth_width"][seen] = _distance(upright, *MOUTH_CORNERS) / eye_distance
     openings = [_distance(upright, *pair) for side in LIDS for pair in LIDS[side]]
     series["eye_opening"][seen] = np.mean(openings, 0) / eye_distance
-    places = []
+    places, heights = [], []
     for side, (start, stop) in EYE_CORNERS.items():
-        along = upright[:, stop] - upright[:, start]
-        iris = upright[:, IRIS_CENTERS[side]] - upright[:, start]
-        places.append(2.0 * (iris[:, :2] * along[:, :2]).sum(-1) / (along[:, :2] ** 2).sum(-1) - 1.0)
+        along = (upright[:, stop] - upright[:, start])[:, :2]
+        iris = (upright[:, IRIS_CENTERS[side]] - upright[:, start])[:, :2]
+        width = (along**2).sum(-1)
+        places.append(2.0 * (iris * along).sum(-1) / width - 1.0)
+        heights.append((along[:, 0] * iris[:, 1] - along[:, 1] * iris[:, 0]) / width)
     widths = [_distance(upright, *corners) for corners in EYE_CORNERS.values()]
     is_open = np.mean(openings, 0) > MIN_OPENNESS * np.mean(widths, 0)
     series["gaze_horizontal"][seen] = np.where(is_open, np.mean(places, 0), np.nan)
+    series["gaze_vertical"][seen] = np.where(is_open, np.mean(heights, 0), np.nan)
     return series
 
 

@@ -73,9 +73,7 @@ def measure_own_shape(
     return fitter.offsets
 
 
-def _distances(
-    fitter: Fitter, points_px: Sequence[NDArray[np.float32]], camera: Camera, fits: Sequence[Fit]
-) -> Array:
+def _distances(fitter: Fitter, points_px: Sequence[NDArray[np.float32]], camera: Camera, fits: Sequence[Fit]) -> Array:
     """Give the offsets `[478, 3]` that explain all frames best; those of the irises stay."""
     model, known = fitter.landmarks, fitter.offsets[:MESH]
     hessian, gradient, total = np.zeros((MESH, 3, 3)), np.zeros((MESH, 3)), np.zeros(MESH)

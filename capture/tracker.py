@@ -132,7 +132,9 @@ class Tracker(FaceTracker):
         fit = Fit.posed(params, params.expression[FREE].astype(np.float64))
         return self._params(self._fitter.fit_expression(found.points_px, camera, fit))
 
-    def learn_shape(self, found: Sequence[Landmarks], frames: Sequence[FaceParams], camera: Camera) -> NDArray[np.float64]:
+    def learn_shape(
+        self, found: Sequence[Landmarks], frames: Sequence[FaceParams], camera: Camera
+    ) -> NDArray[np.float64]:
         """Find where the person's landmarks lie off the model's in frames whose pose is known, for `fit_expression`.
 
         Gives offsets `[478, 3]`, metres, head frame: see `capture.own_shape`.

@@ -62,8 +62,8 @@ class WholeVideo:
     where there were pictures, by how much points of the head differ from how they look on average, `spread`, and did
     with the landmarks' poses, `spread_before`."""
     shape: NDArray[np.float32]
-    """`[V, 3]` metres, head frame: how far the person's face lies off the model of that identity, vertex by vertex; zeros
-    where there were no pictures. Expressions are those of the model so shaped."""
+    """`[V, 3]` metres, head frame: how far the person's face lies off the model of that identity; zeros where there
+    were no pictures. Expressions are those of the model so shaped."""
 
 
 @dataclass(frozen=True, slots=True)

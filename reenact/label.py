@@ -47,7 +47,9 @@ class DisclosureSettings:
         if not self.reason.isprintable() or len(self.reason) > MAX_REASON:
             raise ValueError(f"reason: expected up to {MAX_REASON} printable letters, got {len(self.reason)}")
         if not self.is_shown and len(self.reason.strip()) < MIN_REASON:
-            raise ValueError("is_shown: set disclosure.reason first: without a label it must be known why")
+            raise ValueError(
+                f"is_shown: first set disclosure.reason, in {MIN_REASON} letters or more: why there is no label"
+            )
 
 
 class Label:

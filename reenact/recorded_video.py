@@ -103,8 +103,9 @@ def _track(path: Path, model: FaceModel, work: Path, frames: int) -> tuple[Whole
     with part.open("wb") as file:
         np.savez(
             file, key=np.array(key), **whole.params.fields(), is_usable=whole.is_usable, error_m=whole.error_m,
-            shape=whole.shape, focal_px=np.array(whole.camera.focal_px), square=np.array([left, top, side, seen.width, seen.height]),
-            check_names=np.array(list(whole.checks)), checks=np.array(list(whole.checks.values())),
+            shape=whole.shape, focal_px=np.array(whole.camera.focal_px),
+            square=np.array([left, top, side, seen.width, seen.height]), check_names=np.array(list(whole.checks)),
+            checks=np.array(list(whole.checks.values())),
         )  # fmt: skip
     part.replace(saved)
     return whole, square

@@ -22,8 +22,8 @@ REACH = {
 """How much further than it was seen to a target may move that began as a photograph, radians and metres: head and hair
 turn as what they are then, and one of somebody who sat still would hardly move otherwise."""
 CONVERGENCE_RAD = np.deg2rad([-3.0, 6.0])
-"""By how much the right eye looks further to the left than the left one, at rest: in truth by 0 to 6 degrees, beyond two
-thirds of a metre, but eyes are found to a few degrees."""
+"""By how much eyes converge at rest, least and most: in truth by up to 6 degrees, 60 cm from a camera, but they are
+found to a few degrees."""
 PERCENTILES = (0.2, 99.8)
 """Share of the recording, in percent, at which each parameter's limits are read: outliers are not training."""
 
@@ -56,8 +56,8 @@ class Target:
     def from_recording(cls, params: FaceParams, camera: Camera, reach: Mapping[str, Array] | None = None) -> Self:
         """Measure a target from the frames `[T]` it is trained on; identity, reflectance and light are the medians.
 
-        At rest it shows no expression, and has the median pose and gaze, but does not squint. Its limits lie beyond what the frames show by
-        `reach`, for the fields named there.
+        At rest it shows no expression, and has the median pose and gaze, but does not squint. Its limits lie beyond
+        what the frames show by `reach`, for the fields named there.
         """
         if params.rotation.ndim != 2 or len(params.rotation) == 0:
             raise ValueError(f"params: expected a batch of frames, got rotation {params.rotation.shape}")

@@ -26,7 +26,7 @@ def performance(project: Points) -> list[Landmarks]:
             project(
                 head(
                     rotation=(0.3 * np.sin(2 * t), 0.15 * np.sin(3 * t), 0.1 * np.sin(1.3 * t)),
-                    gaze=np.tile([0.3 * np.sin(4 * t), 0.0], (2, 1)),
+                    gaze=np.tile([0.3 * np.sin(4 * t), 0.15 * np.sin(2.3 * t)], (2, 1)),
                     expression=[named.get(name, 0.0) for name in EXPRESSION_NAMES],
                 )
             )
@@ -45,6 +45,7 @@ def test_measures_what_was_done(performance: list[Landmarks]) -> None:
     for name, truth in {
         "yaw": 0.3 * np.sin(2 * t), "pitch": 0.15 * np.sin(3 * t), "roll": 0.1 * np.sin(1.3 * t),
         "mouth_opening": np.sin(9 * t), "mouth_width": -np.sin(5 * t), "gaze_horizontal": np.sin(4 * t),
+        "gaze_vertical": np.sin(2.3 * t),
     }.items():  # fmt: skip
         usable = np.isfinite(got[name])
         # An opening mouth also narrows.

@@ -71,10 +71,12 @@ def test_it_comes_nearer_than_a_live_tracker(
     assert yaw_error(whole.params.rotation) < np.deg2rad(0.8)
 
 
-def test_one_person_is_seen_through_the_usual_camera(whole: WholeVideo, camera: Camera) -> None:
+def test_one_person_is_seen_through_the_usual_camera(whole: WholeVideo, model: FaceModel, camera: Camera) -> None:
     assert (whole.params.identity == whole.params.identity[0]).all()
     assert whole.camera == camera
     assert whole.checks["focal_factor"] == 1.0
+    assert whole.shape.shape == model.mean.shape
+    assert not whole.shape.any()  # nobody knows the pose but by the landmarks
 
 
 def test_frames_without_the_face_are_not_to_be_learned_from(whole: WholeVideo) -> None:

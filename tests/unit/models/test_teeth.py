@@ -69,3 +69,15 @@ def test_their_code_is_that_of_nothing_else(model: FaceModel, teeth: Teeth) -> N
     assert max(last for _, last in CODE_ROWS) < model.correspondence[drawn, 1].min()
     assert teeth.correspondence.min() > 0.0
     assert teeth.correspondence.max() <= 1.0
+
+
+def test_each_row_goes_with_what_of_a_persons_own_shape_lies_around_it(model: FaceModel, teeth: Teeth) -> None:
+    identity = np.zeros(IDENTITY_SIZE, np.float32)
+    up = np.tile(np.array([0.0, 0.002, 0.0], np.float32), (len(model.mean), 1))
+    moved = teeth.neutral(identity, up) - teeth.neutral(identity)
+    np.testing.assert_allclose(moved, np.tile(up[0], (len(moved), 1)), atol=1e-6)
+    chin = np.where((model.mean[:, 1] < -0.0725)[:, None], up, 0.0).astype(np.float32)
+    upper, lower = np.split(teeth.neutral(identity, chin) - teeth.neutral(identity), 2)
+    assert np.abs(upper).max() < 1e-6
+    assert lower[:, 1].min() > 1e-4
+    assert np.ptp(lower, axis=0).max() < 1e-6

@@ -125,3 +125,23 @@ def test_nothing_of_the_frame_before_is_left_in_a_reused_buffer() -> None:
     np.testing.assert_array_equal(buffer, expected)
     renderer().render(face(translation=np.array([9.0, 0.0, -0.9], np.float32)), buffer)
     assert not buffer.any()
+
+
+def test_a_persons_own_shape_moves_face_and_teeth_and_leaves_the_codes() -> None:
+    model = FaceModel.load()
+    camera = Camera(width=SIZE, height=SIZE, focal_px=2.3 * SIZE, center_px=(SIZE / 2, SIZE / 2))
+    shift_px = 4
+    shape = np.zeros_like(model.mean)
+    shape[:, 0] = shift_px * 0.9 / (2.3 * SIZE)
+    own = ConditioningRenderer(model, camera, shape=shape)
+    speaking = np.zeros(52, np.float32)
+    for name, weight in (("jawOpen", 0.6), ("mouthUpperUpLeft", 0.9), ("mouthUpperUpRight", 0.9)):
+        speaking[EXPRESSION_INDEX[name]] = weight
+    plain, moved = (one.render(face(expression=speaking)).copy() for one in (renderer(), own))
+    rows, columns = slice(40, 110), slice(40, 84)
+    there = moved[GROUPS["correspondence"], rows, columns.start + shift_px : columns.stop + shift_px]
+    differs = np.abs(plain[GROUPS["correspondence"], rows, columns] - there).max(0) > 0.03
+    assert differs.mean() < 0.02  # edges, and what is nearer moves further
+    teeth = [np.flatnonzero((image[4] > 0) & (image[4] < 0.075) & (image[5] > 0.9)) % SIZE for image in (plain, moved)]
+    assert len(teeth[0]) > 10
+    np.testing.assert_allclose(teeth[1].mean() - teeth[0].mean(), shift_px, atol=1.0)

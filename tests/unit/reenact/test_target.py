@@ -68,3 +68,16 @@ def test_a_single_frame_is_no_recording() -> None:
 def test_nonsense_is_refused_by_name(values: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Target.from_json(values)
+
+
+def test_at_rest_eyes_do_not_squint_and_look_the_same_way() -> None:
+    params = recording()
+    gaze = np.zeros((len(params.rotation), 2, 2), np.float32)
+    gaze[:, 0], gaze[:, 1] = np.deg2rad([-6.0, -4.0]), np.deg2rad([10.0, -4.0])  # 16 degrees inwards
+    target = Target.from_recording(params.replace(gaze=gaze), make_target().camera)
+    left, right = np.rad2deg(target.neutral.gaze)
+    np.testing.assert_allclose(right[0] - left[0], 6.0, atol=1e-4)
+    np.testing.assert_allclose((left + right) / 2, [2.0, -4.0], atol=1e-4)
+    assert (target.low["gaze"] <= np.deg2rad([[-6.0, -4.0], [5.0, -4.0]]) + 1e-6).all()
+    straight = Target.from_recording(params.replace(gaze=gaze / 4), make_target().camera)
+    np.testing.assert_allclose(straight.neutral.gaze, gaze[0] / 4, atol=1e-6)
