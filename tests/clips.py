@@ -44,6 +44,7 @@ FOLLOWS = {
     "mouth_opening": 0.88,
     "eye_opening": 0.80,
     "gaze_horizontal": 0.65,
+    "gaze_vertical": 0.50,
     "mouth_width": 0.65,
 }
 """Least correlation of the output with the source; a bare echo reaches 0.95 to 0.99."""
