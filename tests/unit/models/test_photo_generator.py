@@ -136,7 +136,8 @@ def test_of_a_base_it_takes_what_does_not_paint_another_person() -> None:
     taken = useful_weights(lean)
     assert set(lean) - set(taken) == {"paint.weight", "paint.bias", "texture", "own_shape"}
     own = photo().state_dict()
-    assert set(own) - set(useful_weights(own)) == {"texture", "halo_cells", "halo_growth", "halo_views", "halo_rest"}
+    of_the_person = {"texture", "halo_cells", "halo_growth", "halo_views", "halo_rest", "own_shape"}
+    assert set(own) - set(useful_weights(own)) == of_the_person
 
 
 def test_it_needs_channels_for_colour_and_coverage() -> None:

@@ -68,9 +68,9 @@ def test_the_letters_of_europe_are_not_boxes(words: str) -> None:
 
 def test_switching_off_needs_a_reason() -> None:
     assert DisclosureSettings().is_shown
-    with pytest.raises(ValueError, match=r"set disclosure\.reason first"):
+    with pytest.raises(ValueError, match=r"first set disclosure\.reason, in 5 letters or more"):
         DisclosureSettings(is_shown=False)
-    with pytest.raises(ValueError, match=r"set disclosure\.reason first"):
+    with pytest.raises(ValueError, match=r"first set disclosure\.reason, in 5 letters or more"):
         DisclosureSettings(is_shown=False, reason="  x  ")
     assert not DisclosureSettings(is_shown=False, reason="a film with its own credits").is_shown
 
