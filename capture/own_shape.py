@@ -17,7 +17,7 @@ from scipy import sparse
 from scipy.sparse.linalg import spsolve
 
 from capture.binding import LandmarkBinding
-from capture.fitting import Fitter
+from capture.fitting import PAIRS, Fitter
 from capture.landmark_model import FREE_NAMES, Fit
 from capture.landmarks import COUNT
 from models.camera import Camera
@@ -39,7 +39,7 @@ USUAL_M = (0.004, 0.004, 0.001)
 """How far landmarks lie off the model: sideways, up, in depth, which is seldom seen well."""
 MESH = 468
 """Landmarks of the skin; the irises follow."""
-LIPS = ((13, 14), (82, 87), (312, 317), (81, 178), (311, 402))
+LIPS = PAIRS[0]
 """Upper and lower landmarks of the inner lips."""
 PARTING = ("mouthLowerDownLeft", "mouthLowerDownRight", "mouthUpperUpLeft", "mouthUpperUpRight")
 """Shapes that open lips, and are taken out of what holds them apart."""
