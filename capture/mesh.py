@@ -14,7 +14,7 @@ from models.params import FaceParams
 
 Array = NDArray[np.float32]
 
-_IRISES = (slice(473, 478), slice(468, 473))
+IRISES = (slice(473, 478), slice(468, 473))
 """Landmarks of the left and of the right iris."""
 
 
@@ -35,7 +35,7 @@ class Mesh:
         moved = self.mean + (params.identity @ self._identity).reshape(-1, 3)
         shift = moved - self.mean
         moved = moved + (weights @ self._expression).reshape(-1, 3)
-        for eye, iris in enumerate(_IRISES):
+        for eye, iris in enumerate(IRISES):
             center = self._eye_centers[eye] + shift[iris].mean(0)
             turn = rotation_matrix(np.array([*params.gaze[eye], 0.0], np.float32))
             moved[iris] = (moved[iris] - center) @ turn.T + center

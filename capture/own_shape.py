@@ -17,9 +17,10 @@ from scipy import sparse
 from scipy.sparse.linalg import spsolve
 
 from capture.binding import LandmarkBinding
+from capture.face_mesh import COUNT, LEFT_EYE, MESH, RIGHT_EYE, RIM
 from capture.fitting import PAIRS, Fitter
 from capture.landmark_model import FREE_NAMES, Fit
-from capture.landmarks import COUNT
+from capture.mesh import IRISES
 from models.camera import Camera
 from models.face import FaceModel
 
@@ -37,18 +38,12 @@ FRAMES = 40.0
 """As how many independent frames a whole video counts: neighbours err alike."""
 USUAL_M = (0.004, 0.004, 0.001)
 """How far landmarks lie off the model: sideways, up, in depth, which is seldom seen well."""
-MESH = 468
-"""Landmarks of the skin; the irises follow."""
 LIPS = PAIRS[0]
 """Upper and lower landmarks of the inner lips."""
 PARTING = ("mouthLowerDownLeft", "mouthLowerDownRight", "mouthUpperUpLeft", "mouthUpperUpRight")
 """Shapes that open lips, and are taken out of what holds them apart."""
-RINGS = (
-    (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466),
-    (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246),
-)
+RINGS = (LEFT_EYE[:RIM], RIGHT_EYE[:RIM])
 """Landmarks around the left and the right eye."""
-IRISES = (slice(473, 478), slice(468, 473))
 STIFFNESS, FADING = 1.0, 1e-3
 """Weights beside a landmark's of how evenly distances change over the mesh, and of how they end where nothing is
 known."""

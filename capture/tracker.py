@@ -129,8 +129,7 @@ class Tracker(FaceTracker):
 
     def fit_expression(self, found: Landmarks, params: FaceParams, camera: Camera) -> FaceParams:
         """Fit gaze and expression anew to a frame whose pose is that of `params`."""
-        fit = Fit.posed(params, params.expression[FREE].astype(np.float64))
-        return self._params(self._fitter.fit_expression(found.points_px, camera, fit))
+        return self._params(self._fitter.fit_expression(found.points_px, camera, _fit_of(params)))
 
     def learn_shape(
         self, found: Sequence[Landmarks], frames: Sequence[FaceParams], camera: Camera
@@ -139,8 +138,8 @@ class Tracker(FaceTracker):
 
         Gives offsets `[478, 3]`, metres, head frame: see `capture.own_shape`.
         """
-        poses = [Fit.posed(frame, frame.expression[FREE].astype(np.float64)) for frame in frames]
-        return measure_own_shape(self._fitter, [landmarks.points_px for landmarks in found], camera, poses)
+        points_px = [landmarks.points_px for landmarks in found]
+        return measure_own_shape(self._fitter, points_px, camera, [_fit_of(frame) for frame in frames])
 
     @override
     def learn(self) -> None:
@@ -223,3 +222,8 @@ class Tracker(FaceTracker):
         target = self._params(self._person.neutral)
         share = 1.0 - float(np.exp(-elapsed_s / EASE_S)) if elapsed_s > 0.0 else 1.0
         self._neutral = blend(self._neutral, target, share)
+
+
+def _fit_of(params: FaceParams) -> Fit:
+    """Turn `params` of one frame back into what is fitted."""
+    return Fit.posed(params, params.expression[FREE].astype(np.float64))

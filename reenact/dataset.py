@@ -11,7 +11,7 @@ from PIL import Image
 
 from models.camera import Camera, rotation_angles
 from models.face import FaceModel
-from models.params import EXPRESSION_NAMES, IDENTITY_SIZE, FaceParams
+from models.params import EXPRESSION_NAMES, IDENTITY_SIZE, VERTICES, FaceParams
 from reenact.square import Square
 
 Array = NDArray[np.float32]
@@ -41,9 +41,8 @@ class Recording:
     """Where it came from."""
     square: Square | None = None
     """Part of the video's frames that the pictures are; None where there is no video."""
-    shape: Array | None = None
-    """`[V, 3]` metres by which the head lies off the model of that identity, see `capture.own_shape`; None for not at
-    all."""
+    shape: Array = field(default_factory=lambda: np.zeros((VERTICES, 3), np.float32))
+    """`[V, 3]` metres by which the head lies off the model of that identity, see `capture.own_shape`."""
     checks: dict[str, float] = field(default_factory=dict)
     """How well a video was tracked, see `capture.whole_video`; empty where there is no video."""
 
@@ -54,8 +53,7 @@ class Recording:
 
     def neutral(self, model: FaceModel) -> Array:
         """Give the head at rest `[V, 3]`, metres, head frame."""
-        rest = model.neutral(self.params.identity[0])
-        return rest if self.shape is None else rest + self.shape
+        return model.neutral(self.params.identity[0]) + self.shape
 
     def picture(self, frame: int, resolution: int) -> NDArray[np.uint8]:
         """Read the picture of `frame` as `[resolution, resolution, 3]` RGB, area-averaged when made smaller."""

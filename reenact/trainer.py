@@ -126,8 +126,7 @@ class Trainer:
         if base is not None:
             adopt(self.generator, base if photo is None else useful_weights(base))
         with torch.no_grad():
-            shape = data.recording.shape
-            self.generator.own_shape.copy_(torch.zeros(()) if shape is None else torch.from_numpy(shape))
+            self.generator.own_shape.copy_(torch.from_numpy(data.recording.shape))
             self.generator.plate.copy_((data.median_picture() if first is None else first.plate)[None])
         if photo is not None and first is not None:
             photo.begin(first.colors, first.coverage, first.halo)

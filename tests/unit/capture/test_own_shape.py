@@ -7,10 +7,11 @@ import pytest
 from numpy.typing import NDArray
 
 from capture.binding import LandmarkBinding
+from capture.face_mesh import COUNT, MESH
 from capture.fitting import Fitter
 from capture.landmark_model import FREE_NAMES, Fit
-from capture.landmarks import COUNT
-from capture.own_shape import IRISES, LIPS, MESH, PARTING, RINGS, measure_own_shape, spread_over_mesh
+from capture.mesh import IRISES
+from capture.own_shape import LIPS, PARTING, RINGS, measure_own_shape, spread_over_mesh
 from models.camera import Camera, rotation_matrix
 from models.face import FaceModel
 
