@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -34,8 +34,14 @@ MIN_OPENNESS = 0.17
 MAX_GAZE_RAD = np.deg2rad([3.0, 10.0])
 """Unasked, eyes at rest look so far aside and up or down at most: a screen lies below its camera, and irises are found
 to a degree or two, but who happens to glance aside in the first seconds is not at rest."""
-MAX_ROTATION_RAD = np.deg2rad([10.0, 12.0, 6.0])
-"""Someone at a camera faces it: unasked, a face that starts further turned (yaw, pitch, roll) is not at rest."""
+FACING_RAD = np.deg2rad([10.0, 12.0, 6.0])
+"""Someone at a camera faces it: unasked, a face that starts further turned (yaw, pitch, roll) is not at rest, and rest
+is taken to be this near to facing it."""
+SURE_WINDOWS = 3
+"""Once watched for so many of `UNASKED_S`, a face that started turned is at rest as it was when it was least turned:
+its camera may stand beside the screen or below it. Most turn back before."""
+SHIFT_RAD = np.deg2rad(5.0)
+"""But what was shown since is not shifted for less than this."""
 CLOSED_GAP_M = 0.002
 """Gap that the detector sees between closed lips."""
 UPPER_LIP, LOWER_LIP = 13, 14
@@ -78,6 +84,8 @@ class Calibration:
         self.is_asked = is_asked
         self._dues = [ASKED_S] if is_asked else list(UNASKED_S)
         self._frames: list[_Frame] = []
+        self._seen = 0
+        self._poses: list[list[_Frame]] = []
         self._first: list[_Frame] = []
         self._closed: list[_Frame] = []
         self._open: list[_Frame] = []
@@ -106,7 +114,9 @@ class Calibration:
         if time_s - self._start_s < self._dues[0] or len(self._frames) < MIN_FRAMES:
             return False
         self._dues = [due for due in self._dues if due > time_s - self._start_s]
-        self._first = self._first or _spread(self._frames)
+        self._poses.append(_spread(self._frames[self._seen :]))
+        self._seen = len(self._frames)
+        self._first = self._poses[0]
         if not self.is_asked:
             self._closed = _spread(_with_mouth_closed(self._frames))
             self._open = self._open or _spread(_with_eyes_open(self._frames))
@@ -117,14 +127,14 @@ class Calibration:
     def usual(self) -> Fit:
         """Give the median of what was seen so far, for the time before the first measurement. Needs one frame."""
         usual = _median_fit([frame.fit for frame in self._frames or self._first])
-        return usual if self.is_asked else _plausible(usual, usual.gaze)
+        return usual if self.is_asked else _at_rest(usual, resting([usual.angles]), usual.gaze)
 
     def measure(self, bench: Fitter, identity: Array) -> Generator[None, None, Rest]:
         """Measure the face at rest for an identity `[80]`, one fit at each step, so that no frame waits for all of it.
 
         `bench` is a fitter to work with; its state is overwritten.
         """
-        bench.set_identity(identity, np.zeros_like(bench.offsets))
+        bench.set_identity(identity, np.zeros_like(bench.offsets), familiarity=0.0)
         if self.is_asked:
             offsets = yield from self._offsets(bench, self._first, np.zeros(len(FREE_NAMES)))
         else:
@@ -135,8 +145,13 @@ class Calibration:
         usual = _median_fit((yield from self._refit(bench, self._first)))
         if self.is_asked:
             return Rest(offsets, usual)
+        poses = [usual]
+        if turned(usual.angles) > 1.0 and len(self._poses) >= SURE_WINDOWS:
+            for frames in self._poses[1:]:
+                poses.append(_median_fit((yield from self._refit(bench, frames))))
+        angles = resting([pose.angles for pose in poses])
         gaze = [fit.gaze for fit in (yield from self._refit(bench, self._open))]
-        return Rest(offsets, _plausible(usual, np.median(gaze, axis=0) if gaze else np.zeros((2, 2))))
+        return Rest(offsets, _at_rest(usual, angles, np.median(gaze, axis=0) if gaze else np.zeros((2, 2))))
 
     @staticmethod
     def _refit(bench: Fitter, frames: list[_Frame], weights: Array | None = None) -> Generator[None, None, list[Fit]]:
@@ -210,9 +225,25 @@ def _mean_distance(landmarks: Landmarks, pairs: tuple[tuple[int, int], ...]) -> 
     return float(np.linalg.norm(landmarks.points_px[first] - landmarks.points_px[second], axis=1).mean())
 
 
-def _plausible(fit: Fit, gaze: Array) -> Fit:
-    """Bring a rest that nobody asked for to what someone at a camera shows."""
-    angles = np.clip(fit.angles, -MAX_ROTATION_RAD, MAX_ROTATION_RAD)
+def turned(angles: NDArray[np.float32]) -> float:
+    """Tell how far a head is turned (yaw, pitch, roll; radians), 1 where it just still faces the camera."""
+    return float(np.abs(angles / FACING_RAD).max())
+
+
+def resting(poses: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Give yaw, pitch and roll `[3]` at rest, radians, of a face that nobody asked for it.
+
+    `poses` are those of each while that it was watched, in order.
+    """
+    rest = np.clip(poses[0], -FACING_RAD, FACING_RAD).astype(np.float32)
+    if len(poses) < SURE_WINDOWS:
+        return rest
+    least = min(poses, key=turned)
+    return np.where((rest != poses[0]) & (np.abs(least - rest) > SHIFT_RAD), least, rest)
+
+
+def _at_rest(fit: Fit, angles: NDArray[np.float32], gaze: Array) -> Fit:
+    """Give a rest that nobody asked for its rotation, and its gaze as far as eyes at rest look aside."""
     rotation = rotation_matrix(angles).astype(np.float64)
     return replace(fit, rotation=rotation, gaze=np.clip(gaze, -MAX_GAZE_RAD, MAX_GAZE_RAD))
 

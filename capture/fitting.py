@@ -15,7 +15,7 @@ from capture.rotation import rotation_from_vector
 from capture.rotation_prior import DEPTH_SAY, HINT_SAY, RotationPrior, rotation_by_depth
 from models.camera import Camera, rotation_matrix
 from models.face import FaceModel
-from models.params import IDENTITY_SIZE, FaceParams
+from models.params import EXPRESSION_REACH, IDENTITY_SIZE, FaceParams
 
 Array = NDArray[np.float64]
 
@@ -38,10 +38,15 @@ PAIRS: tuple[tuple[tuple[int, int], ...], ...] = (
     ((61, 291), (0, 17)),  # mouth corners, outer lips
     ((159, 145), (158, 153), (160, 144), (386, 374), (385, 380), (387, 373)),  # lids
     ((468, 33), (468, 133), (473, 263), (473, 362)),  # irises and eye corners
+    tuple((brow, 6) for brow in (70, 63, 105, 66, 107, 55, 300, 293, 334, 296, 336, 285)),  # brows and root of the nose
+    ((61, 98), (291, 327)),  # mouth corners and nostrils
+    ((0, 2),),  # upper lip and nose
 )
 """Landmarks whose distance is known better than their places: what a detector gets wrong, it gets wrong together."""
-PAIR_SPREAD_M = (0.0015, 0.002, 0.001, 0.0015)
-"""Error of such a distance, for each group."""
+PAIR_SPREAD_M = ((0.0015, 0.002, 0.001, 0.0015, np.inf, np.inf, np.inf),
+                 (0.0015, 0.0006, 0.001, 0.0015, 0.0015, 0.002, 0.0015))  # fmt: skip
+"""Error of such a distance, for each group: in a stranger, whose brows lie anywhere, and in a person whose offsets are
+known, where all that changes it is how they look."""
 PAIR_SHARE = 0.5
 """As `DATA_SHARE`, for pairs."""
 KNOWN_POSE_PRIOR = 0.25
@@ -63,6 +68,8 @@ class Fitter:
         """`[80]` alpha, set by `set_identity`."""
         self.offsets = np.zeros((COUNT, 3))
         """`[478, 3]` where this person's landmarks lie off the model's, head frame, metres; set by `set_identity`."""
+        self.familiarity = 0.0
+        """0 where nothing is known of these offsets, 1 where they are; set by `set_identity`."""
         self.neutral, self.eye_centers = self.landmarks.neutral(self.identity)
         self.last: Fit | None = None
         self.prior_precision = np.concatenate([np.full(POSE.stop, 1e-6), 1.0 / GAZE_SD_RAD**2, 1.0 / DEVIATIONS**2])
@@ -70,12 +77,12 @@ class Fitter:
         reach = np.concatenate([np.full(POSE.stop, 1e3), GAZE_LIMIT_RAD])
         self.low = np.concatenate([-reach, np.zeros(len(FREE))])
         """`[SIZE]` least value of each unknown."""
-        self.high = np.concatenate([reach, np.ones(len(FREE))])
+        self.high = np.concatenate([reach, EXPRESSION_REACH[FREE].astype(np.float64)])
         """`[SIZE]` greatest value of each unknown."""
         self._by_depth, self._by_hint = RotationPrior(DEPTH_SAY), RotationPrior(HINT_SAY)
         self._gaze_by_hint = GazePrior()
         self._shapes = _sparse(self.landmarks.expression_basis)
-        self._pairs = _pair_slots()
+        self._pair_slots, self._pair_precisions = _pair_slots()
         self._hessian = np.zeros((SIZE, SIZE))
         self._gradient = np.zeros(SIZE)
         self._pose_hessian = np.zeros((6, 6))
@@ -89,17 +96,17 @@ class Fitter:
 
     def forget_person(self) -> None:
         """Go back to the average face, and start cold."""
-        self.set_identity(np.zeros(IDENTITY_SIZE), np.zeros((COUNT, 3)))
+        self.set_identity(np.zeros(IDENTITY_SIZE), np.zeros((COUNT, 3)), familiarity=0.0)
         self._by_depth.reset()
         self._by_hint.reset()
         self._gaze_by_hint.reset()
         self.reset()
 
-    def set_identity(self, identity: Array, offsets: Array | None = None) -> None:
-        """Take another face at rest: coefficients `[80]` and, optionally, offsets `[478, 3]`."""
+    def set_identity(self, identity: Array, offsets: Array | None = None, *, familiarity: float = 1.0) -> None:
+        """Take another face at rest: coefficients `[80]` and, optionally, offsets `[478, 3]`, as well as known."""
         self.identity = np.asarray(identity, np.float64)
         if offsets is not None:
-            self.offsets = np.asarray(offsets, np.float64)
+            self.offsets, self.familiarity = np.asarray(offsets, np.float64), familiarity
         neutral, self.eye_centers = self.landmarks.neutral(self.identity)
         self.neutral = neutral + self.offsets
 
@@ -195,12 +202,14 @@ class Fitter:
     def _linearize(self, observed: Array, rotation: Array, translation: Array, gaze: Array, weights: Array) -> float:
         """Fill the normal equations at a state; gives the root mean square error in metres at the head."""
         model = self.landmarks
+        stranger, known = self._pair_precisions
+        pair_precision = stranger + self.familiarity * (known - stranger)
         return float(
             accumulate(
                 observed, model.precision, model.pose_precision, model.normals, self.neutral, self.eye_centers,
-                model.eye_of_landmark, model.look_basis, *self._shapes, *self._pairs, rotation, translation, gaze,
-                weights, openness(weights), HUBER_M, self._hessian, self._gradient, self._pose_hessian,
-                self._pose_gradient,
+                model.eye_of_landmark, model.look_basis, *self._shapes, *self._pair_slots, pair_precision, rotation,
+                translation, gaze, weights, openness(weights), HUBER_M, self._hessian, self._gradient,
+                self._pose_hessian, self._pose_gradient,
             )
         )  # fmt: skip
 
@@ -228,16 +237,14 @@ def _sparse(basis: Array, threshold_m: float = 2e-4) -> tuple[NDArray[np.int64],
     return starts.astype(np.int64), shape.astype(np.int64), np.ascontiguousarray(basis[shape, landmark])
 
 
-def _pair_slots() -> tuple[NDArray[np.int64], NDArray[np.int64], Array]:
-    """Give slots of landmarks `[478]`, pairs of slots `[P, 2]` and their precision `[P]`, 1/m^2."""
+def _pair_slots() -> tuple[tuple[NDArray[np.int64], NDArray[np.int64]], Array]:
+    """Give slots of landmarks `[478]` and pairs of slots `[P, 2]`, and the pairs' precision `[2, P]`, 1/m^2."""
     landmarks = sorted({landmark for group in PAIRS for pair in group for landmark in pair})
     slots = np.full(COUNT, -1, np.int64)
     slots[landmarks] = np.arange(len(landmarks))
     pairs = slots[np.array([pair for group in PAIRS for pair in group])]
-    precision = np.concatenate(
-        [np.full(len(group), PAIR_SHARE / spread**2) for group, spread in zip(PAIRS, PAIR_SPREAD_M, strict=True)]
-    )
-    return slots, pairs, precision
+    precision = PAIR_SHARE / np.repeat(np.array(PAIR_SPREAD_M), [len(group) for group in PAIRS], axis=1) ** 2
+    return (slots, pairs), precision
 
 
 def _orthonormal(matrix: Array) -> Array:

@@ -24,8 +24,9 @@ FREE = np.array([EXPRESSION_INDEX[name] for name in FREE_NAMES])
 EXPRESSION_SD = 0.3
 """Standard deviation of the prior of a weight around zero, unless named below."""
 SD_BY_NAME: dict[str, float] = {
-    "jawOpen": 0.8, "eyeBlinkLeft": 0.8, "eyeBlinkRight": 0.8, "mouthSmileLeft": 0.7, "mouthSmileRight": 0.7,
-    "mouthPucker": 0.8, "mouthFunnel": 0.5, "eyeWideLeft": 0.5, "eyeWideRight": 0.5,
+    "jawOpen": 0.8, "eyeBlinkLeft": 0.8, "eyeBlinkRight": 0.8, "eyeWideLeft": 0.5, "eyeWideRight": 0.5,
+    "mouthSmileLeft": 0.7, "mouthSmileRight": 0.7, "mouthPucker": 0.8, "mouthFunnel": 0.5,
+    "mouthLeft": 0.6, "mouthRight": 0.6,
     "browDownLeft": 1.2, "browDownRight": 1.2, "browInnerUp": 1.2, "browOuterUpLeft": 1.2, "browOuterUpRight": 1.2,
     # Landmarks hardly tell these from their neighbours.
     "jawForward": 0.08, "cheekPuff": 0.08, "cheekSquintLeft": 0.12, "cheekSquintRight": 0.12, "mouthClose": 0.15,

@@ -44,6 +44,7 @@ class Person:
         self._has_news = self._is_asked = self._is_settled = False
         self._credit = 0.0
         self._target = (self._identity.target, np.zeros_like(self._fitter.offsets))
+        self._familiarity = 0.0
         self.neutral: Fit | None = None
         """Newest estimate of the person at rest; None before the first frame."""
 
@@ -57,14 +58,14 @@ class Person:
         self._watched = None
         while self._measured is not None and (self._measuring is not None or self._has_news):
             self._measure(self._measured, 1000)
-        self._fitter.set_identity(*self._target)
+        self._fitter.set_identity(*self._target, familiarity=self._familiarity)
         self._is_settled = True
 
     def restore(self, identity: Array, offsets: Array, rest: Fit) -> None:
         """Take over what another session measured of the same person; nothing more is learned until `reset`."""
         self.reset()
         self._watched = None
-        self._target = (identity, offsets)
+        self._target, self._familiarity = (identity, offsets), 1.0
         self._fitter.set_identity(identity, offsets)
         self.neutral = rest
         self._is_settled = True
@@ -124,7 +125,7 @@ class Person:
                 next(self._measuring)
         except StopIteration as finished:
             rest: Rest = finished.value
-            self._target = (self._measuring_identity, rest.offsets)
+            self._target, self._familiarity = (self._measuring_identity, rest.offsets), 1.0
             self.neutral = rest.fit
             self._measuring = None
             self._is_asked = self._is_asked and not calibration.is_asked
@@ -132,5 +133,10 @@ class Person:
     def _ease(self, share: float) -> None:
         fitter = self._fitter
         identity, offsets = self._target[0] - fitter.identity, self._target[1] - fitter.offsets
-        if max(np.abs(identity).max(), 1e3 * np.abs(offsets).max()) > 1e-3:
-            fitter.set_identity(fitter.identity + share * identity, fitter.offsets + share * offsets)
+        familiarity = self._familiarity - fitter.familiarity
+        if max(np.abs(identity).max(), 1e3 * np.abs(offsets).max(), abs(familiarity)) > 1e-3:
+            fitter.set_identity(
+                fitter.identity + share * identity,
+                fitter.offsets + share * offsets,
+                familiarity=fitter.familiarity + share * familiarity,
+            )

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from capture.calibration import (
     ASKED_S,
     MAX_GAZE_RAD,
-    MAX_ROTATION_RAD,
     MIN_FRAMES,
     MIN_INTERVAL_S,
     OWN_WEIGHT,
     OWN_WEIGHT_OF_EYES,
     UNASKED_S,
+    resting,
 )
 from capture.track import blend
 from models.params import EXPRESSION_INDEX, EXPRESSION_NAMES, EXPRESSION_SIZE, FaceParams
@@ -89,7 +89,8 @@ class RegressedPerson:
         self._dues = list(UNASKED_S)
         self._is_asked = self._is_settled = False
         self._looks: list[_Look] = []
-        self._first: list[_Look] = []
+        self._poses: list[FaceParams] = []
+        self._seen = 0
         self._peaks: tuple[list[float], list[float]] = ([], [])
         self._rising = [0.0, 0.0]
         self._shown: list[Array] = []
@@ -97,7 +98,7 @@ class RegressedPerson:
 
     def calibrate(self) -> None:
         """Take the next second of the face, whatever it shows, for its rest, and the three after it for its range."""
-        self._looks, self._first, self._dues, self._is_asked = [], [], [ASKED_S], True
+        self._looks, self._poses, self._seen, self._dues, self._is_asked = [], [], 0, [ASKED_S], True
         self._range_end_s = None
 
     def settle(self) -> None:
@@ -158,19 +159,20 @@ class RegressedPerson:
             return
         self._looks.append(_Look(params, time_s))
         if self._rest is None:
-            self._rest = _plausible(_median(self._looks))
+            self._rest = _plausible(params, [params])
         seen_s = time_s - self._looks[0].time_s
         if seen_s < self._dues[0] or len(self._looks) < MIN_FRAMES:
             return
         self._dues = [due for due in self._dues if due > seen_s]
-        # Pose as it was in the first second: a later one would shift everything shown since.
-        self._first = self._first or list(self._looks)
+        self._poses.append(_median(self._looks[self._seen :]))
+        self._seen = len(self._looks)
         if self._is_asked:
-            self._rest, self._shown, self._range_end_s = _median(self._first), [], time_s + RANGE_S
+            self._rest, self._shown, self._range_end_s = self._poses[0], [], time_s + RANGE_S
         else:
             lowest = np.quantile([look.params.expression for look in self._looks], REST_QUANTILE, axis=0)
             gaze = np.median([look.params.gaze for look in self._looks], axis=0)
-            rest = _plausible(_median(self._first).replace(gaze=gaze.astype(np.float32)))
+            # Pose as it was in the first second: a later one would shift everything shown since.
+            rest = _plausible(self._poses[0].replace(gaze=gaze.astype(np.float32)), self._poses)
             self._rest = rest.replace(expression=np.minimum(lowest, _OWN).astype(np.float32))
         if not self._dues:
             self._looks = []
@@ -219,10 +221,10 @@ def _median(looks: list[_Look]) -> FaceParams:
     return nearest.replace(**medians)
 
 
-def _plausible(rest: FaceParams) -> FaceParams:
-    """Bring a rest that nobody asked for to what someone at a camera shows."""
+def _plausible(rest: FaceParams, poses: list[FaceParams]) -> FaceParams:
+    """Bring a rest that nobody asked for to what someone at a camera shows, who was seen in `poses`."""
     return rest.replace(
         expression=np.minimum(rest.expression, _OWN),
-        rotation=np.clip(rest.rotation, -MAX_ROTATION_RAD, MAX_ROTATION_RAD).astype(np.float32),
+        rotation=resting([pose.rotation for pose in poses]),
         gaze=np.clip(rest.gaze, -MAX_GAZE_RAD, MAX_GAZE_RAD).astype(np.float32),
     )

@@ -34,6 +34,12 @@ EXPRESSION_INDEX = {name: index for index, name in enumerate(EXPRESSION_NAMES)}
 
 Array = NDArray[np.float32]
 
+EXPRESSION_REACH: Array = np.ones(EXPRESSION_SIZE, np.float32)
+"""`[52]` weight at which each shape of the face model is as far as people go: ARKit's 1. The model's brows rise by 4 mm
+at weight 1, people's by 10; and its pucker is a mild one."""
+EXPRESSION_REACH[[index for name, index in EXPRESSION_INDEX.items() if name.startswith("brow")]] = 2.0
+EXPRESSION_REACH[EXPRESSION_INDEX["mouthPucker"]] = 2.0
+
 _SHAPES: dict[str, tuple[int, ...]] = {
     "identity": (IDENTITY_SIZE,),
     "expression": (EXPRESSION_SIZE,),
@@ -56,8 +62,8 @@ class FaceParams:
     identity: Array
     """`[..., 80]` alpha: geometry coefficients in standard deviations."""
     expression: Array
-    """`[..., 52]` delta: ARKit blendshape weights, 0 to 1, in the order of `EXPRESSION_NAMES`. The eight `eyeLook*`
-    are zero here: the face model derives them from `gaze`."""
+    """`[..., 52]` delta: weights of the ARKit blendshapes, 0 to `EXPRESSION_REACH`, in the order of `EXPRESSION_NAMES`.
+    The eight `eyeLook*` are zero here: the face model derives them from `gaze`."""
     reflectance: Array
     """`[..., 80]` beta: albedo coefficients in standard deviations."""
     illumination: Array

@@ -10,7 +10,7 @@ import numpy as np
 
 from models.camera import rotation_angles, rotation_matrix
 from models.face import LOOK_DOWN_RAD, LOOK_UP_RAD, LOOK_YAW_RAD
-from models.params import EXPRESSION_INDEX, EXPRESSION_NAMES, FaceParams
+from models.params import EXPRESSION_INDEX, EXPRESSION_NAMES, EXPRESSION_REACH, FaceParams
 
 POSE_LIMITS = {
     "yaw": 60.0, "pitch": 60.0, "roll": 60.0, "x": 50.0, "y": 50.0, "z": 50.0, "gazeYaw": 45.0, "gazePitch": 45.0,
@@ -18,7 +18,8 @@ POSE_LIMITS = {
 }  # fmt: skip
 """Largest change of what is no blendshape: degrees (signs in `models/__init__.py`), centimetres, and both lids."""
 LIMITS = {**POSE_LIMITS, **dict.fromkeys(EXPRESSION_NAMES, 1.0)}
-"""Largest change, either way, under each name that is known: the 52 of ARKit, and those of `POSE_LIMITS`."""
+"""Largest change, either way, under each name that is known: the 52 of ARKit, where 1 is as far as people go, and those
+of `POSE_LIMITS`."""
 _LOOK = {"Out": (0, 1.0), "In": (0, -1.0), "Up": (1, 1.0), "Down": (1, -1.0)}
 
 
@@ -44,14 +45,14 @@ class FaceChange:
         return cls(checked)
 
     def apply(self, params: FaceParams) -> FaceParams:
-        """Give a face, one frame, with the change made; shapes stay within 0 to 1, angles are turned one on another."""
+        """Give a face, one frame, with the change made; shapes keep within reach, angles are turned one on another."""
         if not self.values:
             return params
         get = self.values.get
         expression, gaze = params.expression.copy(), params.gaze.copy()
         for name, value in self.values.items():
             if name in EXPRESSION_INDEX and not name.startswith("eyeLook"):
-                expression[EXPRESSION_INDEX[name]] += value
+                expression[EXPRESSION_INDEX[name]] += value * EXPRESSION_REACH[EXPRESSION_INDEX[name]]
         for side, name in enumerate(("Left", "Right")):
             expression[EXPRESSION_INDEX["eyeBlink" + name]] += get("blink", 0.0)
             gaze[side] += np.deg2rad([get("gazeYaw", 0.0), get("gazePitch", 0.0)])
@@ -67,7 +68,7 @@ class FaceChange:
         turn = np.deg2rad(np.array([get("yaw", 0.0), get("pitch", 0.0), get("roll", 0.0)])).astype(np.float32)
         moved = np.array([get("x", 0.0), get("y", 0.0), get("z", 0.0)], np.float32) / 100.0
         return params.replace(
-            expression=np.clip(expression, 0.0, 1.0).astype(np.float32),
+            expression=np.clip(expression, 0.0, EXPRESSION_REACH).astype(np.float32),
             gaze=gaze.astype(np.float32),
             rotation=rotation_angles(rotation_matrix(params.rotation) @ rotation_matrix(turn)),
             translation=(params.translation + moved).astype(np.float32),

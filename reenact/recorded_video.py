@@ -37,7 +37,7 @@ MIN_FACE_PX = 48
 """Smallest median distance between forehead and chin, or cheek and cheek, that is worth training on."""
 TRACKING = "tracking.npz"
 """File of a training's folder that holds what was tracked."""
-TRACKING_VERSION = 4
+TRACKING_VERSION = 5
 """What was tracked by another version is tracked again."""
 MAX_PICTURE_PX = 512
 """Pictures are kept at no more than this."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.camera import Camera
-from models.params import FaceParams
+from models.params import EXPRESSION_REACH, FaceParams
 
 Array = NDArray[np.float32]
 
@@ -18,9 +18,12 @@ LIMITED: tuple[str, ...] = ("expression", "rotation", "translation", "gaze")
 """Fields of `FaceParams` that move, and so have limits."""
 REACH = {
     "rotation": np.full(3, np.deg2rad(5.0), np.float32), "translation": np.array([0.01, 0.01, 0.03], np.float32),
+    "expression": 0.4 * EXPRESSION_REACH,
 }  # fmt: skip
-"""How much further than it was seen to a target may move that began as a photograph, radians and metres: head and hair
-turn as what they are then, and one of somebody who sat still would hardly move otherwise."""
+"""How much further than it was seen to a target may move that began as a photograph, radians, metres and weights: head,
+hair and skin move as what they are then, and one of somebody who sat still would hardly move otherwise."""
+PAINTED_REACH = {"expression": 0.8 * (EXPRESSION_REACH - 1.0)}
+"""The same for other targets: brows and lips that go on as they were seen to go, for weights end early there."""
 CONVERGENCE_RAD = np.deg2rad([-3.0, 6.0])
 """By how much eyes converge at rest, least and most: in truth by up to 6 degrees, 60 cm from a camera, but they are
 found to a few degrees."""
@@ -57,7 +60,7 @@ class Target:
         """Measure a target from the frames `[T]` it is trained on; identity, reflectance and light are the medians.
 
         At rest it shows no expression, and has the median pose and gaze, but does not squint. Its limits lie beyond
-        what the frames show by `reach`, for the fields named there.
+        what the frames show by `reach`, for the fields named there; no shape goes further than people do, or below 0.
         """
         if params.rotation.ndim != 2 or len(params.rotation) == 0:
             raise ValueError(f"params: expected a batch of frames, got rotation {params.rotation.shape}")
@@ -70,6 +73,8 @@ class Target:
         further = {name: (reach or {}).get(name, np.float32(0.0)) for name in LIMITED}
         low = {name: np.minimum(limits[name][0], getattr(neutral, name)) - further[name] for name in LIMITED}
         high = {name: np.maximum(limits[name][1], getattr(neutral, name)) + further[name] for name in LIMITED}
+        low["expression"] = np.maximum(low["expression"], 0.0)
+        high["expression"] = np.minimum(high["expression"], EXPRESSION_REACH)
         return cls(neutral=neutral, camera=camera, low=low, high=high)
 
     def to_json(self) -> dict[str, Any]:

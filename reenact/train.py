@@ -37,7 +37,7 @@ from reenact.quality import measure
 from reenact.recorded_video import HELD_OUT_SHARE, TRACKING, read_video
 from reenact.signing import SigningError, own_key
 from reenact.square import KEY as SQUARE
-from reenact.target import REACH, Target
+from reenact.target import PAINTED_REACH, REACH, Target
 from reenact.trainer import Trainer, TrainingConfig
 from reenact.training_set import TrainingSet
 from reenact.video import VideoError
@@ -49,7 +49,7 @@ JUDGED = 12
 MOST_JUDGED = 160
 """Held-out frames that a finished one is judged on at most: LPIPS takes as long as a step of training."""
 PREVIEW_SIZE = 256
-RECIPE = 6
+RECIPE = 7
 """Checkpoints of another recipe are not gone on from."""
 
 
@@ -260,7 +260,7 @@ def package(trainer: Trainer, look: FaceParams, output: Path, *, title: str, con
         reflectance=np.repeat(look.reflectance[None], count, 0),
         illumination=np.repeat(look.illumination[None], count, 0),
     )
-    reach = REACH if trainer.average.halo is not None else None
+    reach = REACH if trainer.average.halo is not None else PAINTED_REACH
     target = Target.from_recording(seen, recording.camera, reach)
     return save_actor(
         output,

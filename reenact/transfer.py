@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from models.camera import Camera, ray_rotation, rotation_angles, rotation_matrix
 from models.options import check_options, option
-from models.params import EXPRESSION_INDEX, EXPRESSION_NAMES, FaceParams
+from models.params import EXPRESSION_INDEX, EXPRESSION_NAMES, EXPRESSION_REACH, FaceParams
 from reenact.target import Target
 
 Array = NDArray[np.float32]
@@ -100,7 +100,7 @@ class Transfer:
         # Eyes that are half closed at rest must still close: what is left above rest is stretched to the whole.
         room = 1.0 - np.clip(source_neutral, 0.0, MAX_NEUTRAL)
         change = np.where(change > 0, change / room, change)
-        moved = np.clip(self._target.neutral.expression + self._gains * change, 0.0, 1.0)
+        moved = np.clip(self._target.neutral.expression + self._gains * change, 0.0, EXPRESSION_REACH)
         return np.minimum(moved, self._target.high["expression"]).astype(np.float32)
 
     def _rotation(self, source: FaceParams, source_neutral: FaceParams, translation: Array) -> Array:

@@ -56,6 +56,29 @@ def test_recovers_heads_from_noisy_landmarks(fitter: Fitter, project: Points, ca
     assert np.mean(errors["jaw"]) < 0.08
 
 
+@pytest.mark.parametrize(
+    ("names", "weight", "gain"),
+    [
+        (("browInnerUp", "browOuterUpLeft", "browOuterUpRight"), 1.7, 0.2),
+        (("browDownLeft", "browDownRight"), 0.7, 0.1),
+        (("mouthPucker",), 1.4, 0.0),
+    ],
+)
+def test_of_a_known_person_brows_and_lips_are_read_to_their_full_height(
+    fitter: Fitter, project: Points, camera: Camera, names: tuple[str, ...], weight: float, gain: float
+) -> None:
+    shown = head(expression=weights(**dict.fromkeys(names, weight)))
+    read = []
+    for familiarity in (0.0, 1.0):
+        fitter.forget_person()
+        fitter.set_identity(fitter.identity, fitter.offsets, familiarity=familiarity)
+        fits = [fitter.fit(project(shown, noise_px=0.6, seed=seed).points_px, camera) for seed in range(6)]
+        index = [EXPRESSION_INDEX[name] for name in names]
+        read.append(np.mean([fit.expression[index] for fit in fits]) / weight)
+    assert 0.75 < read[1] < 1.15
+    assert read[1] > read[0] + gain
+
+
 def test_anothers_reading_steadies_the_fit_and_its_lasting_difference_does_not_turn_it(
     fitter: Fitter, project: Points, camera: Camera
 ) -> None:
@@ -87,7 +110,7 @@ def test_compiled_equations_match_the_slow_reference(fitter: Fitter, project: Po
     found = project(random_head(np.random.default_rng(2)), noise_px=1.0)
     fit = fitter.fit(found.points_px, camera)
     weight, residual, by_frame, _ = linearize(fitter, found.points_px, camera, fit)
-    fitter._pairs[2][:] = 0.0  # the reference has no pairs, and leaves out no small movement
+    fitter._pair_precisions[:] = 0.0  # the reference has no pairs, and leaves out no small movement
     fitter._shapes = _sparse(fitter.landmarks.expression_basis, 0.0)
     gaze = np.concatenate([fit.gaze.mean(0), fit.gaze[0] - fit.gaze[1]])
     fitter._linearize(fitter.rays(found.points_px, camera), fit.rotation, fit.translation, gaze, fit.weights)

@@ -11,6 +11,7 @@ from capture.binding import LandmarkBinding
 from capture.landmarks import LandmarkDetector
 from capture.mesh import Mesh, mesh_edges
 from capture.personal import Personal
+from capture.regressed_person import RegressedPerson
 from capture.regression import SEARCH_INTERVAL_S, RegressionTracker
 from capture.regressor_engines import TorchRegressor
 from capture.smoothing import SmoothingSettings
@@ -130,6 +131,17 @@ def test_learns_the_face_at_rest_and_calibrates_it_anew(stage: Stage) -> None:
     stage.tracker.reset()
     assert np.abs(stage.show(head()).params.identity[3] - 1.5) < 1e-5
     assert stage.show(head()).neutral.expression[brows] < 0.35
+
+
+@pytest.mark.parametrize(("first", "then", "at_rest"), [(0.5, 0.5, 0.5), (0.5, 0.05, 0.05), (0.05, 0.5, 0.05)])
+def test_rest_is_as_least_turned_where_it_begins_turned(first: float, then: float, at_rest: float) -> None:
+    person, time_s = RegressedPerson(), 0.0
+    for yaw, seconds in ((first, 1.3), (then, 9.0)):
+        for _ in range(round(seconds / FRAME_S)):
+            rotation = np.array([yaw, 0.0, 0.0], np.float32)
+            person.hear(FaceParams.neutral().replace(rotation=rotation), time_s, FRAME_S)
+            time_s += FRAME_S
+    assert person.neutral.rotation[0] == pytest.approx(at_rest, abs=0.01)
 
 
 def test_identity_is_robust_against_a_frame_that_sees_another(stage: Stage) -> None:

@@ -146,6 +146,23 @@ def test_without_being_asked_an_open_mouth_is_not_rest_and_shut_eyes_are_not_res
     assert shut_again.params.expression[EXPRESSION_INDEX["eyeBlinkLeft"]] > 0.8
 
 
+Turn = tuple[float, float, float]
+ASIDE, AHEAD = (0.42, 0.3, 0.0), (0.05, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "at_rest"),
+    [(ASIDE, ASIDE, ASIDE), (ASIDE, AHEAD, AHEAD), (AHEAD, ASIDE, AHEAD)],
+    ids=["a camera beside the screen", "busy when it begins", "looks away later"],
+)
+def test_rest_is_as_least_turned_where_it_begins_turned(
+    tracker: Tracker, project: Points, camera: Camera, first: Turn, then: Turn, at_rest: Turn
+) -> None:
+    play(tracker, camera, [project(head(rotation=first))] * 40)
+    last = play(tracker, camera, [project(head(rotation=then))] * 280, start_s=40 / 30)[-1]
+    assert degrees(last.neutral, head(rotation=at_rest)) < 3.0
+
+
 @pytest.mark.parametrize("fps", [1.0, 15.0, 60.0])
 def test_any_frame_rate(tracker: Tracker, project: Points, camera: Camera, fps: float) -> None:
     frames: list[Landmarks | None] = [project(head(rotation=(0.2, 0.0, 0.0)))] * max(round(3 * fps), 4)

@@ -43,6 +43,14 @@ def test_turns_follow_one_another_and_shapes_stay_within_their_range() -> None:
     assert (face.expression.min(), face.expression.max()) == (0.0, 1.0)
 
 
+@pytest.mark.parametrize(("name", "reach"), [("jawOpen", 1.0), ("browInnerUp", 2.0), ("mouthPucker", 2.0)])
+def test_one_is_as_far_as_people_go(name: str, reach: float) -> None:
+    index = EXPRESSION_INDEX[name]
+    assert changed(**{name: 1.0}).expression[index] == pytest.approx(reach)
+    assert changed(**{name: 0.4}).expression[index] == pytest.approx(0.4 * reach)
+    assert FaceChange.of({name: 0.9}).apply(changed(**{name: 0.9})).expression[index] == pytest.approx(reach)
+
+
 def test_what_is_too_much_is_brought_to_the_limit() -> None:
     assert FaceChange.of({"yaw": 1e6, "jawOpen": -7}).values == {"yaw": 60.0, "jawOpen": -1.0}
 

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from models.params import PACKED_SIZE, FaceParams
-from reenact.target import LIMITED, REACH, Target
+from models.params import EXPRESSION_INDEX, PACKED_SIZE, FaceParams
+from reenact.target import PAINTED_REACH, REACH, Target
 from tests.unit.reenact.make import make_target
 
 
@@ -36,14 +36,19 @@ def test_limits_leave_outliers_out_and_hold_rest() -> None:
         assert (rest <= target.high[name]).all()
 
 
-def test_one_that_reaches_further_than_it_was_seen_to_does_so_in_pose_alone() -> None:
+def test_one_may_reach_further_than_it_was_seen_to_but_not_further_than_people() -> None:
     seen = Target.from_recording(recording(), make_target().camera)
     further = Target.from_recording(recording(), make_target().camera, REACH)
-    for name in LIMITED:
+    for name in ("rotation", "translation", "gaze"):
         reach = REACH.get(name, np.float32(0.0))
         for gained in (seen.low[name] - further.low[name], further.high[name] - seen.high[name]):
             np.testing.assert_allclose(gained, np.broadcast_to(reach, gained.shape), atol=1e-6)
-    assert set(REACH) == {"rotation", "translation"}
+    assert (further.low["expression"] == 0.0).all()
+    smile, brow = EXPRESSION_INDEX["mouthSmileLeft"], EXPRESSION_INDEX["browInnerUp"]
+    assert seen.high["expression"][[smile, brow]] == pytest.approx([0.8, 0.8], abs=0.01)
+    assert further.high["expression"][[smile, brow]] == pytest.approx([1.0, 1.6], abs=0.01)
+    painted = Target.from_recording(recording(), make_target().camera, PAINTED_REACH)
+    assert painted.high["expression"][[smile, brow]] == pytest.approx([0.8, 1.6], abs=0.01)
 
 
 def test_json_brings_it_back() -> None:
