@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from capture.binding import LandmarkBinding
 from capture.bounded import solve_bounded
 from capture.gaze_prior import GazePrior
-from capture.landmark_model import DEVIATIONS, FREE, Fit, LandmarkModel, both_eyes, openness
+from capture.landmark_model import BLINKS, DEVIATIONS, FREE, Fit, LandmarkModel, both_eyes, openness
 from capture.landmarks import COUNT
+from capture.lids import LARGEST_BLINK, lid_scale
 from capture.normal_equations import accumulate
 from capture.rotation import rotation_from_vector
 from capture.rotation_prior import DEPTH_SAY, HINT_SAY, RotationPrior, rotation_by_depth
@@ -43,6 +44,7 @@ PAIRS: tuple[tuple[tuple[int, int], ...], ...] = (
     ((0, 2),),  # upper lip and nose
 )
 """Landmarks whose distance is known better than their places: what a detector gets wrong, it gets wrong together."""
+LIDS = PAIRS[2]
 PAIR_SPREAD_M = ((0.0015, 0.002, 0.001, 0.0015, np.inf, np.inf, np.inf),
                  (0.0015, 0.0006, 0.001, 0.0015, 0.0015, 0.002, 0.0015))  # fmt: skip
 """Error of such a distance, for each group: in a stranger, whose brows lie anywhere, and in a person whose offsets are
@@ -71,6 +73,9 @@ class Fitter:
         self.familiarity = 0.0
         """0 where nothing is known of these offsets, 1 where they are; set by `set_identity`."""
         self.neutral, self.eye_centers = self.landmarks.neutral(self.identity)
+        self._usual_gap_m = self._lid_gap_m()
+        self.lid_scale = 1.0
+        """What a fitted blink of this person counts, see `capture.lids`; set by `set_identity`."""
         self.last: Fit | None = None
         self.prior_precision = np.concatenate([np.full(POSE.stop, 1e-6), 1.0 / GAZE_SD_RAD**2, 1.0 / DEVIATIONS**2])
         """`[SIZE]` of each unknown around zero; next to nothing on pose, so that systems stay regular."""
@@ -78,6 +83,7 @@ class Fitter:
         self.low = np.concatenate([-reach, np.zeros(len(FREE))])
         """`[SIZE]` least value of each unknown."""
         self.high = np.concatenate([reach, EXPRESSION_REACH[FREE].astype(np.float64)])
+        self.high[EXPRESSION][BLINKS] = LARGEST_BLINK
         """`[SIZE]` greatest value of each unknown."""
         self._by_depth, self._by_hint = RotationPrior(DEPTH_SAY), RotationPrior(HINT_SAY)
         self._gaze_by_hint = GazePrior()
@@ -109,6 +115,16 @@ class Fitter:
             self.offsets, self.familiarity = np.asarray(offsets, np.float64), familiarity
         neutral, self.eye_centers = self.landmarks.neutral(self.identity)
         self.neutral = neutral + self.offsets
+        self.lid_scale = lid_scale(self._lid_gap_m(), self._usual_gap_m)
+
+    def _lid_gap_m(self) -> float:
+        """Measure how far lids at rest are apart, metres."""
+        upper, lower = np.array(LIDS).T
+        return float(np.linalg.norm(self.neutral[upper] - self.neutral[lower], axis=1).mean())
+
+    def openness(self, weights: Array) -> Array:
+        """Tell how much of each iris `[2]` (left, right) shows at expression weights `[43]`, 0 to 1."""
+        return openness(weights, self.lid_scale)
 
     def residual(self, points_px: NDArray[np.float32], camera: Camera, fit: Fit) -> Array:
         """Give where landmarks lie off the fitted ones, `[478, 3]` metres, head frame, across the line of sight."""
@@ -167,7 +183,7 @@ class Fitter:
             prior.learn(wanted, rotation)
         eyes = both_eyes(gaze)
         if hint is not None:
-            eyes = self._gaze_by_hint.draw(eyes, hint.gaze.astype(np.float64), openness(weights))
+            eyes = self._gaze_by_hint.draw(eyes, hint.gaze.astype(np.float64), self.openness(weights))
         self.last = Fit(rotation, translation, eyes, weights, error)
         return self.last
 
@@ -192,7 +208,7 @@ class Fitter:
         current = np.concatenate([gaze, weights])
         prior = precision[rest]
         held = np.zeros(len(prior))
-        held[:4] = HELD_PRECISION * (1.0 - openness(weights).mean()) ** 4
+        held[:4] = HELD_PRECISION * (1.0 - self.openness(weights).mean()) ** 4
         hessian = self._hessian[rest, rest] + np.diag(prior + held)
         gradient = self._gradient[rest] + self._hessian[rest, POSE] @ step + prior * current
         gradient[:4] += held[:4] * (gaze - started)
@@ -208,7 +224,7 @@ class Fitter:
             accumulate(
                 observed, model.precision, model.pose_precision, model.normals, self.neutral, self.eye_centers,
                 model.eye_of_landmark, model.look_basis, *self._shapes, *self._pair_slots, pair_precision, rotation,
-                translation, gaze, weights, openness(weights), HUBER_M, self._hessian, self._gradient,
+                translation, gaze, weights, self.openness(weights), HUBER_M, self._hessian, self._gradient,
                 self._pose_hessian, self._pose_gradient,
             )
         )  # fmt: skip

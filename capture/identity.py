@@ -103,8 +103,9 @@ def linearize(
     facing = -(normals * points).sum(1) / np.linalg.norm(points, axis=1)
     error = np.linalg.norm(residual, axis=1)
     weight = model.precision * np.maximum(facing, MIN_FACING) * np.minimum(1.0, HUBER_M / np.maximum(error, 1e-9))
+    opened = fitter.openness(fit.weights)
     for eye in range(2):
-        weight[model.eye_of_landmark == eye] *= max(fit.openness[eye], CLOSED_WEIGHT)
+        weight[model.eye_of_landmark == eye] *= max(opened[eye], CLOSED_WEIGHT)
 
     def seen(moves: Array) -> Array:  # [n, 478, 3] view frame -> [n, R]
         return np.asarray((moves[..., :2] + rays * moves[..., 2:]).reshape(len(moves), -1))

@@ -26,7 +26,7 @@ EXPRESSION_SD = 0.3
 SD_BY_NAME: dict[str, float] = {
     "jawOpen": 0.8, "eyeBlinkLeft": 0.8, "eyeBlinkRight": 0.8, "eyeWideLeft": 0.5, "eyeWideRight": 0.5,
     "mouthSmileLeft": 0.7, "mouthSmileRight": 0.7, "mouthPucker": 0.8, "mouthFunnel": 0.5,
-    "mouthLeft": 0.6, "mouthRight": 0.6,
+    "mouthLeft": 0.6, "mouthRight": 0.6, "mouthFrownLeft": 0.7, "mouthFrownRight": 0.7,
     "browDownLeft": 1.2, "browDownRight": 1.2, "browInnerUp": 1.2, "browOuterUpLeft": 1.2, "browOuterUpRight": 1.2,
     # Landmarks hardly tell these from their neighbours.
     "jawForward": 0.08, "cheekPuff": 0.08, "cheekSquintLeft": 0.12, "cheekSquintRight": 0.12, "mouthClose": 0.15,
@@ -111,11 +111,6 @@ class Fit:
         full = np.zeros(EXPRESSION_SIZE, np.float32)
         full[FREE] = self.weights
         return full
-
-    @property
-    def openness(self) -> Array:
-        """Tell how much of each iris shows, `[2]` (left, right), 0 to 1."""
-        return openness(self.weights)
 
 
 class LandmarkModel:
@@ -213,9 +208,13 @@ def both_eyes(unknowns: Array) -> Array:
     return np.stack([unknowns[:2] + unknowns[2:] / 2, unknowns[:2] - unknowns[2:] / 2])
 
 
-def openness(weights: Array) -> Array:
-    """Tell how much of each iris `[2]` (left, right) shows at expression weights `[43]`, 0 to 1."""
-    return np.clip(1.0 - weights[_BLINKS] / SHUT_BLINK, 0.0, 1.0)
+def openness(weights: Array, lid_scale: float) -> Array:
+    """Tell how much of each iris `[2]` (left, right) shows at expression weights `[43]`, 0 to 1.
+
+    `lid_scale` is that of `capture.lids`.
+    """
+    return np.clip(1.0 - lid_scale * weights[BLINKS] / SHUT_BLINK, 0.0, 1.0)
 
 
-_BLINKS = np.array([FREE_NAMES.index("eyeBlinkLeft"), FREE_NAMES.index("eyeBlinkRight")])
+BLINKS = np.array([FREE_NAMES.index("eyeBlinkLeft"), FREE_NAMES.index("eyeBlinkRight")])
+"""Where `FREE_NAMES` has both."""

@@ -207,7 +207,7 @@ class Tracker(FaceTracker):
     def _params(self, fit: Fit) -> FaceParams:
         return self._rest.replace(
             identity=self._person.identity.astype(np.float32),
-            expression=lid_weights(fit.expression),
+            expression=lid_weights(fit.expression, self._fitter.lid_scale),
             rotation=fit.angles,
             translation=fit.translation.astype(np.float32),
             gaze=fit.gaze.astype(np.float32),

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from capture.lids import lid_weights
+from capture.lids import LARGEST_BLINK, lid_scale, lid_weights
 from models.params import EXPRESSION_INDEX, EXPRESSION_SIZE
 
 
@@ -16,6 +17,22 @@ def test_what_the_detector_sees_of_shut_eyes_is_shut_and_open_eyes_stay_open() -
     others = np.delete(np.arange(EXPRESSION_SIZE), [left, right])
     np.testing.assert_array_equal(corrected[others], weights[others])
     assert weights[left] == np.float32(0.55)
+
+
+def test_large_eyes_are_half_shut_half_way_down_and_shut_at_its_end() -> None:
+    left = EXPRESSION_INDEX["eyeBlinkLeft"]
+    scale = lid_scale(0.0132, 0.0082)
+    assert scale == pytest.approx(0.5)
+    weights = np.zeros(EXPRESSION_SIZE, np.float32)
+    for fitted, lowest, highest in ((0.55, 0.3, 0.5), (1.1, 1.0, 1.0)):
+        weights[left] = fitted
+        assert lowest <= lid_weights(weights, scale)[left] <= highest
+    assert lid_scale(0.0082, 0.0082) == pytest.approx(1.0)
+    assert lid_scale(0.0065, 0.0082) > 1.2
+    for gap_m in (0.0, 0.001, 0.05):  # nonsense stays bounded, and no eye is too large to be shut
+        scale = lid_scale(gap_m, 0.0082)
+        weights[left] = LARGEST_BLINK
+        assert lid_weights(weights, scale)[left] == 1.0
 
 
 def test_further_down_is_never_less_shut() -> None:
