@@ -41,7 +41,7 @@ SURE_WINDOWS = 3
 """Once watched for so many of `UNASKED_S`, a face that started turned is at rest as it was when it was least turned:
 its camera may stand beside the screen or below it. Most turn back before."""
 SHIFT_RAD = np.deg2rad(5.0)
-"""But what was shown since is not shifted for less than this."""
+"""But where it was turned further by less than this, or would shift what was shown since by less, it stays."""
 CLOSED_GAP_M = 0.002
 """Gap that the detector sees between closed lips."""
 UPPER_LIP, LOWER_LIP = 13, 14
@@ -145,11 +145,8 @@ class Calibration:
         usual = _median_fit((yield from self._refit(bench, self._first)))
         if self.is_asked:
             return Rest(offsets, usual)
-        poses = [usual]
-        if turned(usual.angles) > 1.0 and len(self._poses) >= SURE_WINDOWS:
-            for frames in self._poses[1:]:
-                poses.append(_median_fit((yield from self._refit(bench, frames))))
-        angles = resting([pose.angles for pose in poses])
+        later = [_median_fit([frame.fit for frame in frames]).angles for frames in self._poses[1:]]
+        angles = resting([usual.angles, *later])
         gaze = [fit.gaze for fit in (yield from self._refit(bench, self._open))]
         return Rest(offsets, _at_rest(usual, angles, np.median(gaze, axis=0) if gaze else np.zeros((2, 2))))
 
@@ -239,7 +236,8 @@ def resting(poses: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     if len(poses) < SURE_WINDOWS:
         return rest
     least = min(poses, key=turned)
-    return np.where((rest != poses[0]) & (np.abs(least - rest) > SHIFT_RAD), least, rest)
+    is_shifted = np.minimum(np.abs(poses[0] - rest), np.abs(least - rest)) > SHIFT_RAD
+    return np.where(is_shifted, least, rest)
 
 
 def _at_rest(fit: Fit, angles: NDArray[np.float32], gaze: Array) -> Fit:

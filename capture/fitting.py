@@ -36,7 +36,8 @@ HELD_PRECISION = 1.0 / np.deg2rad(4.0) ** 2
 """How firmly eyes behind shut lids stay where they looked."""
 PAIRS: tuple[tuple[tuple[int, int], ...], ...] = (
     ((13, 14), (82, 87), (312, 317), (81, 178), (311, 402)),  # inner lips
-    ((61, 291), (0, 17)),  # mouth corners, outer lips
+    ((61, 291),),  # mouth corners
+    ((0, 17),),  # outer lips
     ((159, 145), (158, 153), (160, 144), (386, 374), (385, 380), (387, 373)),  # lids
     ((468, 33), (468, 133), (473, 263), (473, 362)),  # irises and eye corners
     tuple((brow, 6) for brow in (70, 63, 105, 66, 107, 55, 300, 293, 334, 296, 336, 285)),  # brows and root of the nose
@@ -44,9 +45,9 @@ PAIRS: tuple[tuple[tuple[int, int], ...], ...] = (
     ((0, 2),),  # upper lip and nose
 )
 """Landmarks whose distance is known better than their places: what a detector gets wrong, it gets wrong together."""
-LIDS = PAIRS[2]
-PAIR_SPREAD_M = ((0.0015, 0.002, 0.001, 0.0015, np.inf, np.inf, np.inf),
-                 (0.0015, 0.0006, 0.001, 0.0015, 0.0015, 0.002, 0.0015))  # fmt: skip
+LIDS = PAIRS[3]
+PAIR_SPREAD_M = ((0.0015, 0.002, 0.002, 0.001, 0.0015, np.inf, np.inf, np.inf),
+                 (0.0015, 0.0006, 0.002, 0.001, 0.0015, 0.0015, 0.002, 0.0015))  # fmt: skip
 """Error of such a distance, for each group: in a stranger, whose brows lie anywhere, and in a person whose offsets are
 known, where all that changes it is how they look."""
 PAIR_SHARE = 0.5

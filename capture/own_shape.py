@@ -64,7 +64,8 @@ def measure_own_shape(
         offsets = _shut(fitter, _distances(fitter, points_px, camera, fits))
         for iris, ring in zip(IRISES, RINGS, strict=True):
             offsets[iris] = offsets[list(ring)].mean(0)
-        fitter.set_identity(fitter.identity, offsets)
+        # Known poses, and all of the video to smooth by: what pairs say of a known person gains nothing here.
+        fitter.set_identity(fitter.identity, offsets, familiarity=0.0)
     return fitter.offsets
 
 

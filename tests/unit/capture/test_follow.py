@@ -21,6 +21,7 @@ def performance(project: Points) -> list[Landmarks]:
         named = {
             "jawOpen": 0.3 + 0.3 * np.sin(9 * t), "mouthPucker": 0.3 + 0.3 * np.sin(5 * t),
             "eyeBlinkLeft": blink, "eyeBlinkRight": blink,
+            **dict.fromkeys(("browInnerUp", "browOuterUpLeft", "browOuterUpRight"), 0.8 + 0.8 * np.sin(7 * t)),
         }  # fmt: skip
         frames.append(
             project(
@@ -45,7 +46,7 @@ def test_measures_what_was_done(performance: list[Landmarks]) -> None:
     for name, truth in {
         "yaw": 0.3 * np.sin(2 * t), "pitch": 0.15 * np.sin(3 * t), "roll": 0.1 * np.sin(1.3 * t),
         "mouth_opening": np.sin(9 * t), "mouth_width": -np.sin(5 * t), "gaze_horizontal": np.sin(4 * t),
-        "gaze_vertical": np.sin(2.3 * t),
+        "gaze_vertical": np.sin(2.3 * t), "brow_height": np.sin(7 * t),
     }.items():  # fmt: skip
         usable = np.isfinite(got[name])
         # An opening mouth also narrows.
