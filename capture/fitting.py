@@ -52,7 +52,7 @@ PAIR_SPREAD_M = ((0.0015, 0.002, 0.002, 0.001, 0.0015, np.inf, np.inf, np.inf),
 known, where all that changes it is how they look."""
 PAIR_SHARE = 0.5
 """As `DATA_SHARE`, for pairs."""
-KNOWN_POSE_PRIOR = 0.25
+KNOWN_POSE_PRIOR = 0.1
 """Strength of the prior on expression where the pose is known: it need not be kept from explaining that."""
 KNOWN_POSE_VERGENCE_SD_RAD = np.deg2rad(8.0)
 """What holds the eyes' yaw together then: some people squint inwards, and what trembles is smoothed both ways."""
