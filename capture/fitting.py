@@ -110,7 +110,10 @@ class Fitter:
         self.reset()
 
     def set_identity(self, identity: Array, offsets: Array | None = None, *, familiarity: float = 1.0) -> None:
-        """Take another face at rest: coefficients `[80]` and, optionally, offsets `[478, 3]`, as well as known."""
+        """Take another face at rest: coefficients `[80]` and, optionally, offsets `[478, 3]`.
+
+        How well the offsets are known, 0 to 1, is their `familiarity`.
+        """
         self.identity = np.asarray(identity, np.float64)
         if offsets is not None:
             self.offsets, self.familiarity = np.asarray(offsets, np.float64), familiarity

@@ -39,6 +39,7 @@ EXPRESSION_REACH: Array = np.ones(EXPRESSION_SIZE, np.float32)
 at weight 1, people's by 10; and its pucker is a mild one."""
 EXPRESSION_REACH[[index for name, index in EXPRESSION_INDEX.items() if name.startswith("brow")]] = 2.0
 EXPRESSION_REACH[EXPRESSION_INDEX["mouthPucker"]] = 2.0
+EXPRESSION_REACH.setflags(write=False)
 
 _SHAPES: dict[str, tuple[int, ...]] = {
     "identity": (IDENTITY_SIZE,),

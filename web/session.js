@@ -55,6 +55,8 @@ export class Session extends EventTarget {
       setTimeout(() => this.complaint === complaint && (this.complaint = null), COMPLAINT_MS);
     });
     this.control.addEventListener("close", () => this.#lose());
+    // What the server has ended need not be ended there.
+    this.control.addEventListener("bye", () => (this.#resource = null));
   }
 
   /** Resolves once media can flow.

@@ -401,6 +401,7 @@ class TestFailures:
         server.say({"type": "bye", "reason": "idle"})
         wait_for_state(page, "failed")
         expect_notice(page, "session_idle", "The server ended the session: no video arrived")
+        assert server.deleted == []  # it knows
 
     def test_a_reason_given_just_before_the_end(self, page: Page, server: FakeServer) -> None:
         go_live(page, server)
