@@ -18,7 +18,7 @@ from capture.calibration import (
     resting,
 )
 from capture.track import blend
-from models.params import EXPRESSION_INDEX, EXPRESSION_NAMES, EXPRESSION_SIZE, FaceParams
+from models.params import EXPRESSION_INDEX, EXPRESSION_NAMES, EXPRESSION_REACH, EXPRESSION_SIZE, FaceParams
 
 Array = NDArray[np.float32]
 
@@ -46,8 +46,8 @@ RANGE = {
     "mouthPucker": 0.7, "browInnerUp": 0.7, "browOuterUpLeft": 0.7, "browOuterUpRight": 0.7, "browDownLeft": 0.7,
     "browDownRight": 0.7,
 }  # fmt: skip
-"""What someone who is asked to show it is taken to mean by their furthest: shut lids, and of the others what people
-usually reach of a shape."""
+"""What someone who is asked to show it is taken to mean by their furthest, in shares of a shape's reach: shut lids, and
+of the others what people usually show."""
 RANGE_QUANTILE = 0.96
 """A face is at its furthest in the rest of the frames; single ones are noise."""
 MIN_RANGE = 0.25
@@ -127,7 +127,7 @@ class RegressedPerson:
     def stretched(self, expression: Array) -> Array:
         """Apply the gain around rest to weights `[52]`."""
         rest = self.neutral.expression
-        return np.clip(rest + self.gain * (expression - rest), 0.0, 1.0)
+        return np.clip(rest + self.gain * (expression - rest), 0.0, EXPRESSION_REACH)
 
     def hear(self, params: FaceParams, time_s: float, elapsed_s: float) -> None:
         """Hear one reading, `elapsed_s` after the last one, expressions without gain."""
@@ -187,7 +187,7 @@ class RegressedPerson:
             rest = float(self.rest.expression[index])
             moved = float(furthest[index]) - rest
             if moved >= MIN_RANGE:
-                self.gain[index] = np.clip((full - rest) / moved, MIN_GAIN, MAX_GAIN)
+                self.gain[index] = np.clip((full * EXPRESSION_REACH[index] - rest) / moved, MIN_GAIN, MAX_GAIN)
         self._shown, self._range_end_s, self._is_asked = [], None, False
 
     def _watch_lids(self, expression: Array) -> None:

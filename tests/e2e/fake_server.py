@@ -252,12 +252,17 @@ class FakeServer:
         self._loop = None
 
     def say(self, message: dict[str, Any]) -> None:
-        """Send `message` to every session."""
+        """Send `message` to every session; `bye` ends them, as the server's own does."""
 
         async def send() -> None:
             for channel in self._channels.values():
                 channel.send(json.dumps(message))
             await asyncio.sleep(0.05)
+            if message["type"] == "bye":
+                ended, self._peers = list(self._peers.values()), {}
+                self._channels.clear()
+                for peer in ended:
+                    await peer.close()
 
         self._call(send)
 
@@ -398,11 +403,11 @@ class FakeServer:
 
     async def _delete(self, request: web.Request) -> web.Response:
         session = request.match_info["session"]
+        self.deleted.append(session)
         peer = self._peers.pop(session, None)
         self._channels.pop(session, None)
         if peer is None:
             return _error(404, "not_found", "There is no such session.")
-        self.deleted.append(session)
         await peer.close()
         return web.Response()
 
