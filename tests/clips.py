@@ -44,7 +44,7 @@ FOLLOWS = {
     "mouth_opening": 0.88,
     "eye_opening": 0.80,
     "gaze_horizontal": 0.65,
-    "gaze_vertical": 0.50,
+    "gaze_vertical": 0.45,
     "mouth_width": 0.65,
     "brow_height": 0.40,
 }
