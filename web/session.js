@@ -18,6 +18,8 @@ const GATHER_MS = 250;
 const REFUSED = 401;
 const COMPLAINT_MS = 3000;
 const CONNECT_TIMEOUT_MS = 15_000;
+/** A connection waits so long for the server to hear of its end. */
+const DELETE_MS = 500;
 
 /**
  * One WebRTC session: the camera goes out and the target comes back on the same video line, beside the `control`
@@ -108,9 +110,13 @@ export class Session extends EventTarget {
   close() {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    this.control.close();
-    this.peer.close();
-    void this.#resource?.delete();
+    for (const sender of this.peer.getSenders()) void sender.replaceTrack(null).catch(() => undefined);
+    // Asked first: at the end of the connection the server would end the session by itself, and know none to delete.
+    const late = new Promise((resolve) => setTimeout(resolve, DELETE_MS));
+    void Promise.race([this.#resource?.delete(), late]).then(() => {
+      this.control.close();
+      this.peer.close();
+    });
   }
 
   /** Send no more than this, and hold frames back for as long; nothing happens while it stays the same.
