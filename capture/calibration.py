@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from capture.fitting import Fitter
+from capture.fitting import LIDS, Fitter
 from capture.landmark_model import FREE_NAMES, Fit
 from capture.landmarks import Landmarks
 from models.camera import Camera, rotation_matrix
@@ -45,7 +45,6 @@ SHIFT_RAD = np.deg2rad(5.0)
 CLOSED_GAP_M = 0.002
 """Gap that the detector sees between closed lips."""
 UPPER_LIP, LOWER_LIP = 13, 14
-LIDS = ((159, 145), (158, 153), (160, 144), (386, 374), (385, 380), (387, 373))
 EYE_CORNERS = ((33, 133), (362, 263))
 
 OWN_WEIGHT, OWN_WEIGHT_OF_EYES = 0.15, 0.3
@@ -86,7 +85,6 @@ class Calibration:
         self._frames: list[_Frame] = []
         self._seen = 0
         self._poses: list[list[_Frame]] = []
-        self._first: list[_Frame] = []
         self._closed: list[_Frame] = []
         self._open: list[_Frame] = []
         self._start_s: float | None = None
@@ -102,6 +100,10 @@ class Calibration:
         """Whether enough was seen for `measure`."""
         return bool(self._first)
 
+    @property
+    def _first(self) -> list[_Frame]:
+        return self._poses[0] if self._poses else []
+
     def add(self, landmarks: Landmarks, camera: Camera, fit: Fit, time_s: float) -> bool:
         """Watch one frame; true when it is time for a measurement, or for a better one."""
         if self.is_complete or time_s - self._last_s < MIN_INTERVAL_S:
@@ -116,7 +118,6 @@ class Calibration:
         self._dues = [due for due in self._dues if due > time_s - self._start_s]
         self._poses.append(_spread(self._frames[self._seen :]))
         self._seen = len(self._frames)
-        self._first = self._poses[0]
         if not self.is_asked:
             self._closed = _spread(_with_mouth_closed(self._frames))
             self._open = self._open or _spread(_with_eyes_open(self._frames))

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from capture.binding import LandmarkBinding
 from capture.bounded import solve_bounded
 from capture.gaze_prior import GazePrior
-from capture.landmark_model import BLINKS, DEVIATIONS, FREE, Fit, LandmarkModel, both_eyes, openness
+from capture.landmark_model import BLINKS, DEVIATIONS, FREE, SHUT_BLINK, Fit, LandmarkModel, both_eyes
 from capture.landmarks import COUNT
 from capture.lids import LARGEST_BLINK, lid_scale
 from capture.normal_equations import accumulate
@@ -128,7 +128,7 @@ class Fitter:
 
     def openness(self, weights: Array) -> Array:
         """Tell how much of each iris `[2]` (left, right) shows at expression weights `[43]`, 0 to 1."""
-        return openness(weights, self.lid_scale)
+        return np.clip(1.0 - self.lid_scale * weights[BLINKS] / SHUT_BLINK, 0.0, 1.0)
 
     def residual(self, points_px: NDArray[np.float32], camera: Camera, fit: Fit) -> Array:
         """Give where landmarks lie off the fitted ones, `[478, 3]` metres, head frame, across the line of sight."""

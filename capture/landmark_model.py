@@ -208,13 +208,5 @@ def both_eyes(unknowns: Array) -> Array:
     return np.stack([unknowns[:2] + unknowns[2:] / 2, unknowns[:2] - unknowns[2:] / 2])
 
 
-def openness(weights: Array, lid_scale: float) -> Array:
-    """Tell how much of each iris `[2]` (left, right) shows at expression weights `[43]`, 0 to 1.
-
-    `lid_scale` is that of `capture.lids`.
-    """
-    return np.clip(1.0 - lid_scale * weights[BLINKS] / SHUT_BLINK, 0.0, 1.0)
-
-
 BLINKS = np.array([FREE_NAMES.index("eyeBlinkLeft"), FREE_NAMES.index("eyeBlinkRight")])
 """Where `FREE_NAMES` has both."""

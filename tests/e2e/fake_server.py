@@ -259,10 +259,7 @@ class FakeServer:
                 channel.send(json.dumps(message))
             await asyncio.sleep(0.05)
             if message["type"] == "bye":
-                ended, self._peers = list(self._peers.values()), {}
-                self._channels.clear()
-                for peer in ended:
-                    await peer.close()
+                await self._end_sessions()
 
         self._call(send)
 
@@ -315,10 +312,13 @@ class FakeServer:
         # "localhost" may be two addresses; Chromium tries both, so one port on the first is enough to know.
         self.port = self._runner.addresses[0][1]
 
-    async def _close(self) -> None:
+    async def _end_sessions(self) -> None:
         await asyncio.gather(*(peer.close() for peer in self._peers.values()))
         self._peers.clear()
         self._channels.clear()
+
+    async def _close(self) -> None:
+        await self._end_sessions()
         if self._runner:
             await self._runner.cleanup()
         rest = asyncio.all_tasks() - {asyncio.current_task()}
