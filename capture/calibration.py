@@ -12,13 +12,14 @@ from capture.fitting import LIDS, Fitter
 from capture.landmark_model import FREE_NAMES, Fit
 from capture.landmarks import Landmarks
 from models.camera import Camera, rotation_matrix
+from models.params import FaceParams
 
 Array = NDArray[np.float64]
 
 ASKED_S = 1.0
 """How long a neutral face is watched that a person was asked to show."""
-UNASKED_S = (1.0, 2.0, 4.0, 8.0)
-"""Unasked, the first of these gives pose; the others improve the rest: a mouth that talks closes, eyes open."""
+UNASKED_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+"""Unasked, the first of these gives pose; the others improve the rest: a mouth that talks closes, brows come down."""
 MIN_FRAMES = 3
 """A slow camera is watched until it gave as many frames."""
 MIN_INTERVAL_S = 0.06
@@ -37,9 +38,11 @@ to a degree or two, but who happens to glance aside in the first seconds is not 
 FACING_RAD = np.deg2rad([10.0, 12.0, 6.0])
 """Someone at a camera faces it: unasked, a face that starts further turned (yaw, pitch, roll) is not at rest, and rest
 is taken to be this near to facing it."""
-SURE_WINDOWS = 3
-"""Once watched for so many of `UNASKED_S`, a face that started turned is at rest as it was when it was least turned:
-its camera may stand beside the screen or below it. Most turn back before."""
+SURE_S = 4.0
+"""Once watched for so long, one of `UNASKED_S`, a face that started turned is at rest as it was when it was least
+turned: its camera may stand beside the screen or below it. Most turn back before."""
+STILL_S, STILL_RAD = 2.0, np.deg2rad(3.0)
+"""One that was as turned all the time, give or take this, is so already after this long."""
 SHIFT_RAD = np.deg2rad(5.0)
 """But where it was turned further by less than this, or would shift what was shown since by less, it stays."""
 CLOSED_GAP_M = 0.002
@@ -51,6 +54,8 @@ OWN_WEIGHT, OWN_WEIGHT_OF_EYES = 0.15, 0.3
 """Unasked, a face that shows a shape up to this weight is taken to be built so; what is beyond is expression."""
 
 _OWN = np.where([name.startswith(("brow", "eye")) for name in FREE_NAMES], OWN_WEIGHT_OF_EYES, OWN_WEIGHT)
+_ASIDE = [FREE_NAMES.index(f"{part}{side}") for part in ("mouth", "jaw") for side in ("Left", "Right")]
+"""Nobody keeps their mouth to one side: one that seems to be there is built so, or seen from there."""
 _JAW_OPEN = FREE_NAMES.index("jawOpen")
 
 
@@ -65,10 +70,19 @@ class Rest:
 
 
 @dataclass(frozen=True, slots=True)
-class _Frame:
+class Seen:
+    """A frame that was fitted."""
+
     landmarks: Landmarks
     camera: Camera
     fit: Fit
+    hint: FaceParams | None
+    """As `Fitter.fit` got it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    seen: Seen
     gap_m: float
     """Between the lips."""
     openness: float
@@ -104,15 +118,17 @@ class Calibration:
     def _first(self) -> list[_Frame]:
         return self._poses[0] if self._poses else []
 
-    def add(self, landmarks: Landmarks, camera: Camera, fit: Fit, time_s: float) -> bool:
+    def add(self, seen: Seen, time_s: float) -> bool:
         """Watch one frame; true when it is time for a measurement, or for a better one."""
         if self.is_complete or time_s - self._last_s < MIN_INTERVAL_S:
             return False
         self._start_s = time_s if self._start_s is None else self._start_s
         self._last_s = time_s
-        gap_m = _mean_distance(landmarks, ((UPPER_LIP, LOWER_LIP),)) * float(-fit.translation[2]) / camera.focal_px
+        landmarks = seen.landmarks
+        metres_a_px = float(-seen.fit.translation[2]) / seen.camera.focal_px
+        gap_m = _mean_distance(landmarks, ((UPPER_LIP, LOWER_LIP),)) * metres_a_px
         openness = _mean_distance(landmarks, LIDS) / max(_mean_distance(landmarks, EYE_CORNERS), 1.0)
-        self._frames.append(_Frame(landmarks, camera, fit, gap_m, openness))
+        self._frames.append(_Frame(seen, gap_m, openness))
         if time_s - self._start_s < self._dues[0] or len(self._frames) < MIN_FRAMES:
             return False
         self._dues = [due for due in self._dues if due > time_s - self._start_s]
@@ -120,14 +136,14 @@ class Calibration:
         self._seen = len(self._frames)
         if not self.is_asked:
             self._closed = _spread(_with_mouth_closed(self._frames))
-            self._open = self._open or _spread(_with_eyes_open(self._frames))
+            self._open = _spread(_with_eyes_open(self._frames))
         if not self._dues:
             self._frames.clear()
         return True
 
     def usual(self) -> Fit:
         """Give the median of what was seen so far, for the time before the first measurement. Needs one frame."""
-        usual = _median_fit([frame.fit for frame in self._frames or self._first])
+        usual = _median_fit([frame.seen.fit for frame in self._frames or self._first])
         return usual if self.is_asked else _at_rest(usual, resting([usual.angles]), usual.gaze)
 
     def measure(self, bench: Fitter, identity: Array) -> Generator[None, None, Rest]:
@@ -146,7 +162,7 @@ class Calibration:
         usual = _median_fit((yield from self._refit(bench, self._first)))
         if self.is_asked:
             return Rest(offsets, usual)
-        later = [_median_fit([frame.fit for frame in frames]).angles for frames in self._poses[1:]]
+        later = [_median_fit([frame.seen.fit for frame in frames]).angles for frames in self._poses[1:]]
         angles = resting([usual.angles, *later])
         gaze = [fit.gaze for fit in (yield from self._refit(bench, self._open))]
         return Rest(offsets, _at_rest(usual, angles, np.median(gaze, axis=0) if gaze else np.zeros((2, 2))))
@@ -155,8 +171,8 @@ class Calibration:
     def _refit(bench: Fitter, frames: list[_Frame], weights: Array | None = None) -> Generator[None, None, list[Fit]]:
         fits = []
         for frame in frames:
-            points, depth = frame.landmarks.points_px, frame.landmarks.depth_px
-            fits.append(bench.fit(points, frame.camera, depth, frozen_expression=weights))
+            points, depth = frame.seen.landmarks.points_px, frame.seen.landmarks.depth_px
+            fits.append(bench.fit(points, frame.seen.camera, depth, hint=frame.seen.hint, frozen_expression=weights))
             yield
         return fits
 
@@ -177,6 +193,7 @@ class Calibration:
         bench.reset()
         fits = yield from self._refit(bench, frames)
         weights = np.maximum(np.median([fit.weights for fit in fits], axis=0) - _OWN, 0.0)
+        weights[_ASIDE] = 0.0
         gap_m = max(float(np.median([frame.gap_m for frame in frames])) - CLOSED_GAP_M, 0.0)
         jaw = bench.landmarks.expression_basis[_JAW_OPEN]
         weights[_JAW_OPEN] = min(gap_m / float(np.linalg.norm(jaw[UPPER_LIP] - jaw[LOWER_LIP])), 1.0)
@@ -187,7 +204,7 @@ class Calibration:
         bench.reset()
         fits = yield from self._refit(bench, frames, weights)
         residuals = [
-            bench.residual(frame.landmarks.points_px, frame.camera, fit)
+            bench.residual(frame.seen.landmarks.points_px, frame.seen.camera, fit)
             for frame, fit in zip(frames, fits, strict=True)
         ]
         return np.asarray(np.median(residuals, axis=0))
@@ -234,11 +251,16 @@ def resting(poses: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     `poses` are those of each while that it was watched, in order.
     """
     rest = np.clip(poses[0], -FACING_RAD, FACING_RAD).astype(np.float32)
-    if len(poses) < SURE_WINDOWS:
+    is_still = _watched(poses, STILL_S) and bool(np.ptp(poses, axis=0).max() < STILL_RAD)
+    if not (is_still or _watched(poses, SURE_S)):
         return rest
     least = min(poses, key=turned)
     is_shifted = np.minimum(np.abs(poses[0] - rest), np.abs(least - rest)) > SHIFT_RAD
     return np.where(is_shifted, least, rest)
+
+
+def _watched(poses: Sequence[NDArray[np.float32]], time_s: float) -> bool:
+    return len(poses) > UNASKED_S.index(time_s)
 
 
 def _at_rest(fit: Fit, angles: NDArray[np.float32], gaze: Array) -> Fit:

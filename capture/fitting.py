@@ -8,7 +8,16 @@ from numpy.typing import NDArray
 from capture.binding import LandmarkBinding
 from capture.bounded import solve_bounded
 from capture.gaze_prior import GazePrior
-from capture.landmark_model import BLINKS, DEVIATIONS, FREE, SHUT_BLINK, Fit, LandmarkModel, both_eyes
+from capture.landmark_model import (
+    BLINKS,
+    DEVIATIONS,
+    FREE,
+    FREE_NAMES,
+    SHUT_BLINK,
+    Fit,
+    LandmarkModel,
+    both_eyes,
+)
 from capture.landmarks import COUNT
 from capture.lids import LARGEST_BLINK, lid_scale
 from capture.normal_equations import accumulate
@@ -52,6 +61,11 @@ PAIR_SPREAD_M = ((0.0015, 0.002, 0.002, 0.001, 0.0015, np.inf, np.inf, np.inf),
 known, where all that changes it is how they look."""
 PAIR_SHARE = 0.5
 """As `DATA_SHARE`, for pairs."""
+SMILES = np.array([FREE_NAMES.index(f"mouthSmile{side}") for side in ("Left", "Right")])
+"""What a hint says of an expression: the regressor sees that somebody smiles, where landmarks alone cannot tell a smile
+from a wide mouth."""
+SMILE_SD = 0.15
+"""How well it knows the least that a smile is: it errs towards a face at rest, and landmarks may see more of one."""
 KNOWN_POSE_PRIOR = 0.1
 """Strength of the prior on expression where the pose is known: it need not be kept from explaining that."""
 KNOWN_POSE_VERGENCE_SD_RAD = np.deg2rad(8.0)
@@ -152,7 +166,7 @@ class Fitter:
         """Fit `points_px [478, 2]`. `frozen_expression [43]` holds the weights and fits pose and gaze alone.
 
         The detector's guess of depth, `depth_px [478]`, steadies yaw and pitch where it is given, and so do rotation
-        and gaze of a `hint`, another's reading of the face.
+        and gaze of a `hint`, another's reading of the face; a smile is at least about what the hint sees of one.
         """
         observed = self.rays(points_px, camera)
         start = self.last if self.last is not None else self._cold(observed)
@@ -164,6 +178,7 @@ class Fitter:
         low, high = self.low[GAZE.start :], self.high[GAZE.start :]
         if frozen_expression is not None:
             low, high = np.append(low[:4], weights), np.append(high[:4], weights)
+        smiles = hint.expression[FREE[SMILES]].astype(np.float64) if hint is not None else None
         drawn = []
         if depth_px is not None:
             precision = self.landmarks.pose_precision
@@ -181,7 +196,7 @@ class Fitter:
             rotation = rotation_from_vector(step[:3]) @ rotation
             translation = translation + step[3:]
             translation[2] = min(translation[2], -NEAREST_M)
-            gaze, weights = self._explain(step, gaze, weights, started, low, high, self.prior_precision)
+            gaze, weights = self._explain(step, gaze, weights, started, low, high, self.prior_precision, smiles)
         rotation = _orthonormal(rotation)
         for prior, wanted in drawn:
             prior.learn(wanted, rotation)
@@ -205,16 +220,32 @@ class Fitter:
         return Fit(fit.rotation, fit.translation, both_eyes(gaze), weights, error)
 
     def _explain(
-        self, step: Array, gaze: Array, weights: Array, started: Array, low: Array, high: Array, precision: Array
+        self,
+        step: Array,
+        gaze: Array,
+        weights: Array,
+        started: Array,
+        low: Array,
+        high: Array,
+        precision: Array,
+        smiles: Array | None = None,
     ) -> tuple[Array, Array]:
-        """Let gaze `[4]` and weights `[43]` explain what a `step` of pose leaves, drawn to rest by `precision`."""
+        """Let gaze `[4]` and weights `[43]` explain what a `step` of pose leaves, drawn to rest by `precision`.
+
+        Smiles below those that were seen, `smiles [2]`, are drawn up to them.
+        """
         rest = slice(POSE.stop, SIZE)
         current = np.concatenate([gaze, weights])
-        prior = precision[rest]
+        prior, expected = precision[rest], np.zeros(len(current))
+        if smiles is not None:
+            low_smiles = 4 + SMILES[weights[SMILES] < smiles]
+            prior = prior.copy()
+            prior[low_smiles] = 1.0 / SMILE_SD**2
+            expected[4 + SMILES] = np.where(weights[SMILES] < smiles, smiles, 0.0)
         held = np.zeros(len(prior))
         held[:4] = HELD_PRECISION * (1.0 - self.openness(weights).mean()) ** 4
         hessian = self._hessian[rest, rest] + np.diag(prior + held)
-        gradient = self._gradient[rest] + self._hessian[rest, POSE] @ step + prior * current
+        gradient = self._gradient[rest] + self._hessian[rest, POSE] @ step + prior * (current - expected)
         gradient[:4] += held[:4] * (gaze - started)
         solution = solve_bounded(hessian, hessian @ current - gradient, low, high, current)
         return solution[:4].copy(), solution[4:].copy()

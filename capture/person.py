@@ -7,18 +7,16 @@ from collections.abc import Generator
 import numpy as np
 from numpy.typing import NDArray
 
-from capture.calibration import Calibration, Rest
+from capture.calibration import Calibration, Rest, Seen
 from capture.fitting import Fitter
 from capture.identity import IdentityEstimator
 from capture.landmark_model import Fit
-from capture.landmarks import Landmarks
-from models.camera import Camera
 
 Array = NDArray[np.float64]
 
 EASE_S = 0.4
 """Time constant at which a new estimate is taken over, so that learning makes no jump."""
-FITS_PER_S = 18.0
+FITS_PER_S = 60.0
 """Fits that a measurement of the rest may take beside the running one, at most one a frame: each takes as long as the
 frame's own, and a person does not change."""
 
@@ -37,6 +35,7 @@ class Person:
         """Forget the person: back to the average face, and watch for its rest."""
         self._identity.reset()
         self._fitter.forget_person()
+        self._bench.forget_person()
         self._watched: Calibration | None = Calibration(is_asked=False)
         self._measured: Calibration | None = None
         self._measuring: Generator[None, None, Rest] | None = None
@@ -85,12 +84,12 @@ class Person:
         """`[80]` alpha as used in fitting."""
         return self._fitter.identity
 
-    def learn(self, found: Landmarks, camera: Camera, fit: Fit, time_s: float, elapsed_s: float) -> None:
+    def learn(self, seen: Seen, time_s: float, elapsed_s: float) -> None:
         """Hear one fitted frame, `elapsed_s` after the last one."""
         if self._is_settled and not self._is_asked:
             return
-        self._has_news |= self._identity.update(found.points_px, camera, fit, time_s)
-        self._watch(found, camera, fit, time_s)
+        self._has_news |= self._identity.update(seen.landmarks.points_px, seen.camera, seen.fit, time_s)
+        self._watch(seen, time_s)
         if self._measured is None:
             self._target = (self._identity.target, self._target[1])
         else:
@@ -100,11 +99,11 @@ class Person:
                 self._measure(self._measured, 1)
         self._ease(float(1.0 - np.exp(-elapsed_s / EASE_S)))
 
-    def _watch(self, found: Landmarks, camera: Camera, fit: Fit, time_s: float) -> None:
+    def _watch(self, seen: Seen, time_s: float) -> None:
         watched = self._watched
         if watched is None:
             return
-        if watched.add(found, camera, fit, time_s):
+        if watched.add(seen, time_s):
             self._measured, self._has_news = watched, True
             self._measuring = None if watched.is_asked else self._measuring  # the former rest is of no more interest
         elif self._measured is None:

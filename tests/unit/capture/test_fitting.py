@@ -106,6 +106,24 @@ def test_anothers_reading_steadies_the_fit_and_its_lasting_difference_does_not_t
     assert np.mean(glances[True]) < 0.75 * np.mean(glances[False])
 
 
+@pytest.mark.parametrize(("shown", "seen"), [(0.3, 0.8), (0.5, 0.0)])
+def test_a_smile_is_at_least_what_a_hint_sees_of_it(
+    fitter: Fitter, project: Points, camera: Camera, shown: float, seen: float
+) -> None:
+    points = project(head(expression=weights(mouthSmileLeft=shown, mouthSmileRight=shown))).points_px
+    read = []
+    for weight in (None, seen):
+        hint = None if weight is None else head(expression=weights(mouthSmileLeft=weight, mouthSmileRight=weight))
+        fitter.forget_person()
+        fit = fitter.fit(points, camera, hint=hint)
+        read.append(float(fit.expression[EXPRESSION_INDEX["mouthSmileLeft"]]))
+    fitter.forget_person()
+    if seen > shown:
+        assert read[0] + 0.05 < read[1] < seen
+    else:
+        assert read[1] == pytest.approx(read[0], abs=0.02)
+
+
 def test_compiled_equations_match_the_slow_reference(fitter: Fitter, project: Points, camera: Camera) -> None:
     found = project(random_head(np.random.default_rng(2)), noise_px=1.0)
     fit = fitter.fit(found.points_px, camera)

@@ -163,6 +163,54 @@ def test_rest_is_as_least_turned_where_it_begins_turned(
     assert degrees(last.neutral, head(rotation=at_rest)) < 3.0
 
 
+@pytest.mark.parametrize(("sway", "at_rest"), [(0.0, 0.42), (0.12, np.deg2rad(10.0))], ids=["still", "moving"])
+def test_one_who_keeps_still_is_at_rest_as_turned_after_two_seconds(
+    tracker: Tracker, project: Points, camera: Camera, sway: float, at_rest: float
+) -> None:
+    yaws = 0.42 + sway * np.sin(np.arange(108) / 15)
+    last = play(tracker, camera, [project(head(rotation=(yaw, 0.0, 0.0))) for yaw in yaws])[-1]
+    assert np.rad2deg(abs(last.neutral.rotation[0] - at_rest)) < 3.0
+
+
+def test_rest_goes_on_being_learned_where_brows_were_up_at_first(
+    tracker: Tracker, project: Points, camera: Camera
+) -> None:
+    brows = ("browInnerUp", "browOuterUpLeft", "browOuterUpRight")
+    raised, rest = project(head(expression=weights(**dict.fromkeys(brows, 1.0)))), project(head())
+    play(tracker, camera, [raised] * 75)
+    before = play(tracker, camera, [rest, raised] * 15, start_s=2.5)
+    play(tracker, camera, [rest] * 450, start_s=3.5)
+    after = play(tracker, camera, [rest, raised] * 15, start_s=18.5)
+    index = [EXPRESSION_INDEX[name] for name in brows]
+
+    def way(tracks: list[Track]) -> float:
+        shown = [float(track.params.expression[index].mean()) for track in tracks]
+        return max(shown) - min(shown)
+
+    assert way(after) > way(before) + 0.2
+    assert np.abs(after[0].params.expression[index]).max() < 0.15
+
+
+def test_nobody_rests_with_the_mouth_to_one_side(tracker: Tracker, project: Points, camera: Camera) -> None:
+    aside = project(head(expression=weights(mouthRight=0.8)))
+    last = play(tracker, camera, [aside] * 180)[-1]
+    assert last.params.expression[EXPRESSION_INDEX["mouthRight"]] < 0.2
+
+
+def test_who_smiles_when_it_begins_goes_on_to_smile_where_the_regressor_sees_it(
+    tracker: Tracker, project: Points, camera: Camera
+) -> None:
+    smile = weights(mouthSmileLeft=0.8, mouthSmileRight=0.8)
+    seen = head(expression=smile)
+    shown = []
+    for hint in (None, seen):
+        tracker.reset()
+        for index in range(240):
+            track = tracker.process_landmarks(project(seen), index / 30, camera, hint)
+        shown.append(float(track.params.expression[EXPRESSION_INDEX["mouthSmileLeft"]]))
+    assert shown[1] > max(shown[0] + 0.03, 0.6)
+
+
 @pytest.mark.parametrize("fps", [1.0, 15.0, 60.0])
 def test_any_frame_rate(tracker: Tracker, project: Points, camera: Camera, fps: float) -> None:
     frames: list[Landmarks | None] = [project(head(rotation=(0.2, 0.0, 0.0)))] * max(round(3 * fps), 4)
