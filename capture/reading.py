@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from capture.crop import Crop
 from models.camera import rotation_angles
 from models.framing import translation_in_crop
-from models.params import EXPRESSION_NAMES, FaceParams
+from models.params import EXPRESSION_NAMES, EXPRESSION_REACH, FaceParams
 
 Array = NDArray[np.float32]
 
@@ -38,7 +38,7 @@ def read_values(values: Array, fields: dict[str, slice], crop: Crop) -> Reading:
     part = {name: values[where] for name, where in fields.items()}
     rotation = rotation_from_six(part["rotation"])
     place = translation_in_crop(part["place"].astype(np.float64), rotation, crop.camera.focal_px, crop.pixels)
-    expression = np.clip(part["expression"], 0.0, 1.0)
+    expression = np.clip(part["expression"], 0.0, EXPRESSION_REACH)
     expression[LOOKS] = 0.0
     seen = FaceParams(
         identity=part["identity"].copy(),

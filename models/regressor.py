@@ -25,7 +25,14 @@ from torch.nn import functional
 from models.eye_windows import EYE_POINTS, EyeWindows
 from models.framing import ANCHOR_M, HEAD_M
 from models.mesh_trunk import LANDMARKS, MeshTrunk
-from models.params import EXPRESSION_INDEX, EXPRESSION_SIZE, IDENTITY_SIZE, REFLECTANCE_SIZE, SH_BAND0
+from models.params import (
+    EXPRESSION_INDEX,
+    EXPRESSION_REACH,
+    EXPRESSION_SIZE,
+    IDENTITY_SIZE,
+    REFLECTANCE_SIZE,
+    SH_BAND0,
+)
 from models.pointing import PointHead
 
 DEFAULT_PATH = Path(__file__).parent / "weights" / "regressor.safetensors"
@@ -112,7 +119,7 @@ class Regressed:
     identity: Tensor
     """`[B, 80]` standard deviations."""
     expression: Tensor
-    """`[B, 52]`, 0 to 1."""
+    """`[B, 52]`, 0 to `EXPRESSION_REACH`."""
     reflectance: Tensor
     """`[B, 80]` standard deviations."""
     illumination: Tensor
@@ -227,6 +234,7 @@ class FaceRegressor(nn.Module):
     scale: Tensor
     usual: Tensor
     to_raw: Tensor
+    reach: Tensor
 
     def __init__(self, config: RegressorConfig | None = None) -> None:
         """Make a network with fresh weights that begins at the average face."""
@@ -269,6 +277,7 @@ class FaceRegressor(nn.Module):
         self.register_buffer("offset", offset)
         self.register_buffer("scale", scale)
         self.register_buffer("to_raw", _of_eyes(config), persistent=False)
+        self.register_buffer("reach", torch.tensor(EXPRESSION_REACH), persistent=False)
 
     @torch.no_grad()
     def settle(self, landmarks_px: Tensor) -> None:
@@ -321,12 +330,13 @@ class FaceRegressor(nn.Module):
         return self.offset + self.scale * raw
 
     def split(self, raw: Tensor) -> Regressed:
-        """Give raw outputs `[B, D]` their meaning. Expression is cut off at 0 and 1, but its gradient is not."""
+        """Give raw outputs `[B, D]` their meaning. Expression is cut off at its reach, but its gradient is not."""
         values = self.values(raw.float())
         part = {name: values[:, where] for name, where in self.config.fields.items()}
         expression = part["expression"]
         # Straight through (Bengio et al. 2013): a weight that is wrongly beyond a bound can come back.
-        expression = expression + (expression.clamp(0.0, 1.0) - expression).detach()
+        bounded = torch.minimum(expression.clamp(min=0.0), self.reach.to(expression))
+        expression = expression + (bounded - expression).detach()
         return Regressed(
             identity=part["identity"],
             expression=expression,

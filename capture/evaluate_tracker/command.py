@@ -138,14 +138,19 @@ def _crops(args: argparse.Namespace, weights: TrackerWeights, model: FaceModel) 
     }  # fmt: skip
     print()
     _print_table("Levels of the face model on the same crops", levels)
-    worst = sorted(blendshapes.items(), key=lambda pair: -pair[1])
-    over = [f"{name} {value:.3f}" for name, value in worst if value >= LIMITS["expression"]]
-    print(f"Blendshapes with an error of {LIMITS['expression']} or more: {', '.join(over) or 'none'}\n")
+    worst = sorted(blendshapes.items(), key=lambda pair: -pair[1].error)
+    over = [f"{name} {shape.error:.3f}" for name, shape in worst if shape.error >= LIMITS["expression"]]
+    print(f"Blendshapes with an error of {LIMITS['expression']} or more: {', '.join(over) or 'none'}")
+    at_rest = np.mean([shape.error_of_rest for shape in blendshapes.values()])
+    print(f"(who always says that a face is at rest errs by {at_rest:.3f})")
+    told = sorted(blendshapes.items(), key=lambda pair: -pair[1].r)
+    mean_r = np.nanmean([shape.r for shape in blendshapes.values()])
+    print(f"Correlation with the truth {mean_r:.2f}: {', '.join(f'{name} {shape.r:.2f}' for name, shape in told)}\n")
     if args.output:
         args.output.mkdir(parents=True, exist_ok=True)
         chosen = np.flatnonzero(crops["confidence"] > 0.5)[:PICTURES]
         _picture(weights, model, crops["crop"][chosen], crops["focal_px"][chosen], args.output / "synthetic.png")
-    return {"crops": groups, "blendshapes": blendshapes}
+    return {"crops": groups, "blendshapes": {name: shape._asdict() for name, shape in blendshapes.items()}}
 
 
 def _sequences(args: argparse.Namespace, trackers: _Trackers) -> Table:

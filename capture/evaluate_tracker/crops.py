@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,9 +15,9 @@ from capture.evaluate_tracker.weights import TrackerWeights
 from capture.formation import FaceFormation
 from capture.formation_losses import FormationLosses, LossWeights
 from capture.synthetic import SyntheticConfig, stream
-from capture.train_tracker.judge import measure
+from capture.train_tracker.judge import correlation, measure
 from capture.train_tracker.pictures import form_level
-from capture.train_tracker.supervision import Truth
+from capture.train_tracker.supervision import FREE, Truth
 from models.face import FaceModel
 from models.level_priors import LevelPriors
 from models.levels import LEVELS
@@ -42,11 +42,22 @@ def held_out_crops(
     return {name: np.concatenate([batch[name] for batch in batches])[:count] for name in batches[0]}
 
 
+class Blendshape(NamedTuple):
+    """How well one weight is told."""
+
+    error: float
+    """Mean absolute error."""
+    error_of_rest: float
+    """That of who always says that it is at rest."""
+    r: float
+    """Pearson's correlation with the truth, over faces."""
+
+
 @torch.no_grad()
 def measure_crops(
     weights: TrackerWeights, model: FaceModel, crops: dict[str, NDArray[Any]]
-) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
-    """Measure on `held_out_crops`: means over groups of faces, and the mean absolute error of each blendshape by name.
+) -> tuple[dict[str, dict[str, float]], dict[str, Blendshape]]:
+    """Measure on `held_out_crops`: means over groups of faces, and each blendshape by name.
 
     The groups are `all`, `free` (nothing before the face) and `frontal` (free, and turned by less than 30 degrees).
 
@@ -58,7 +69,7 @@ def measure_crops(
     losses = FormationLosses(model, LandmarkBinding.load(), LossWeights())
     skin = LevelPriors(model).face
     rows: list[dict[str, torch.Tensor]] = []
-    off: list[torch.Tensor] = []
+    shown: list[torch.Tensor] = []
     groups: list[torch.Tensor] = []
     right: list[torch.Tensor] = []
     count = len(crops["confidence"])
@@ -82,7 +93,7 @@ def measure_crops(
         frontal = free & (torch.from_numpy(np.abs(part["rotation"][:, :2]).max(1)) < FRONTAL_RAD)
         groups.append(torch.stack([is_face, free, frontal])[:, is_face])
         rows.append({name: values[is_face] for name, values in row.items()})
-        off.append((said.expression - truth.expression).abs()[is_face])
+        shown.append(torch.stack([said.expression, truth.expression])[:, is_face])
     values = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
     means = {
         name: {figure: float(errors[chosen].nanmean()) for figure, errors in values.items()}
@@ -90,9 +101,11 @@ def measure_crops(
         if chosen.any()
     }
     means["all"]["confidence"] = float(torch.cat(right).float().mean())
-    each = torch.cat(off).mean(0)
-    blendshapes = {name: float(each[k]) for k, name in enumerate(EXPRESSION_NAMES) if not name.startswith("eyeLook")}
-    return means, blendshapes
+    weights_said, weights_true = torch.cat(shown, 1)
+    off, told = (weights_said - weights_true).abs().mean(0), correlation(weights_said, weights_true)
+    return means, {
+        EXPRESSION_NAMES[k]: Blendshape(float(off[k]), float(weights_true[:, k].mean()), float(told[k])) for k in FREE
+    }
 
 
 def _one(formed: Any, index: int) -> Any:  # noqa: ANN401 - a `Formed` of any fields

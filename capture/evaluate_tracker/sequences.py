@@ -28,6 +28,8 @@ FREE = [index for index, name in enumerate(EXPRESSION_NAMES) if not name.startsw
 BLINKS = [EXPRESSION_INDEX["eyeBlinkLeft"], EXPRESSION_INDEX["eyeBlinkRight"]]
 OPEN_BLINK = 0.5
 """Gaze counts where the lid is less shut than this."""
+LEAST_MOVE = 0.03
+"""Standard deviation from which a weight moves in a video."""
 EYES = (468, 473)
 """Landmarks in the middle of the irises: errors on the picture are in shares of their distance."""
 
@@ -92,9 +94,9 @@ def compare_on_sequences(
     """Run trackers over the same videos: per tracker the mean of each error, and MediaPipe's own landmarks.
 
     Rotation and gaze in degrees, translation in percent of the distance, expression as mean absolute error of the 44
-    blendshapes, landmarks in percent of the eye distance, `tracked` as the share of frames with a face. Parameters are
-    compared as the trackers give them live: smoothed, and with what they have learned of the person by then. For what
-    `..._from_rest` means see `errors_from_rest`.
+    blendshapes and `expression_r` as the correlation of those that move, landmarks in percent of the eye distance,
+    `tracked` as the share of frames with a face. Parameters are compared as the trackers give them live: smoothed, and
+    with what they have learned of the person by then. For what `..._from_rest` means see `errors_from_rest`.
     """
     mesh = Mesh(faces.model, LandmarkBinding.load())
     camera = Camera.webcam(640, 480)
@@ -159,6 +161,8 @@ def errors_from_rest(pairs: Sequence[tuple[FaceParams, FaceParams]]) -> dict[str
     row = {}
     if turns:
         row["rotation_from_rest_deg"] = float(np.rad2deg(np.linalg.norm(turns - np.mean(turns, 0), axis=1).mean()))
+        if not np.isnan(told := _told(pairs)):
+            row["expression_r"] = told
         row["translation_from_rest_percent"] = float(100 * np.linalg.norm(shifts - np.mean(shifts, 0), axis=1).mean())
     is_seen = np.reshape(opened, (-1, 2, 1))
     if is_seen.any():
@@ -167,6 +171,15 @@ def errors_from_rest(pairs: Sequence[tuple[FaceParams, FaceParams]]) -> dict[str
         left = is_seen * np.linalg.norm(gaze - lasting, axis=2, keepdims=True)
         row["gaze_from_rest_deg"] = float(np.rad2deg(left.sum() / is_seen.sum()))
     return row
+
+
+def _told(pairs: Sequence[tuple[FaceParams, FaceParams]]) -> float:
+    """Give Pearson's r of the weights that move, over one person's frames, on average; NaN where none does."""
+    said, truth = np.array([[one.expression[FREE] for one in pair] for pair in pairs]).transpose(1, 0, 2)
+    moves = truth.std(0) > LEAST_MOVE
+    away, true_away = (weights[:, moves] - weights[:, moves].mean(0) for weights in (said, truth))
+    size = np.linalg.norm(away, axis=0) * np.linalg.norm(true_away, axis=0)
+    return float(np.mean((away * true_away).sum(0) / np.maximum(size, 1e-6))) if moves.any() else np.nan
 
 
 def _turn(said: FaceParams, truth: FaceParams) -> Array:

@@ -27,12 +27,14 @@ def judge(
 
     Geometry is compared on the skin of the face after rigid alignment (`geometry`), and after alignment of size as well
     (`shape`), for one picture hardly says how large a head is; albedo as mean absolute error. Gaze counts as far as an
-    eye can be seen. `confidence` is the share of crops, faces and others, that it sorts rightly.
+    eye can be seen. `confidence` is the share of crops, faces and others, that it sorts rightly, and `expression_r` the
+    mean over blendshapes of `correlation`.
     """
     device = formation.mean.device
     skin = LevelPriors(formation.model).face.to(device)
     rows: list[dict[str, Tensor]] = []
     right: list[Tensor] = []
+    weights: list[Tensor] = []
     count = len(faces["confidence"])
     for start in range(0, count, chunk):
         truth = Truth.from_arrays({name: values[start : start + chunk] for name, values in faces.items()}, device)
@@ -40,8 +42,20 @@ def judge(
         right.append((said.confidence > 0) == (truth.confidence > 0.5))
         row = measure(formation, said, truth, skin)
         rows.append({name: values[truth.confidence > 0.5] for name, values in row.items()})
+        weights.append(torch.stack([said.expression, truth.expression])[:, truth.confidence > 0.5])
     results = {name: float(torch.cat([row[name] for row in rows]).nanmean()) for name in rows[0]}
-    return results | {"confidence": float(torch.cat(right).float().mean())}
+    told = float(correlation(*torch.cat(weights, 1)[..., FREE]).nanmean())
+    return results | {"confidence": float(torch.cat(right).float().mean()), "expression_r": told}
+
+
+def correlation(said: Tensor, truth: Tensor) -> Tensor:
+    """Give Pearson's r of each column `[K]` of `said [N, K]` and `truth [N, K]`; NaN where one is always the same.
+
+    A mean error tells little of a weight that is mostly zero: who always says zero errs least.
+    """
+    said, truth = said - said.mean(0), truth - truth.mean(0)
+    size = said.norm(dim=0) * truth.norm(dim=0)
+    return (said * truth).sum(0) / size.where(size > 1e-6, size.new_tensor(torch.nan))
 
 
 def measure(formation: FaceFormation, said: Regressed, truth: Truth, skin: Tensor) -> dict[str, Tensor]:

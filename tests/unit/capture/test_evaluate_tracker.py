@@ -34,7 +34,7 @@ from capture.synthetic import SyntheticConfig, SyntheticFaces, collate
 from capture.track import State, Track
 from models.camera import Camera
 from models.face import FaceModel
-from models.params import EXPRESSION_INDEX, FaceParams
+from models.params import EXPRESSION_INDEX, EXPRESSION_SIZE, FaceParams
 
 SIZE = (240, 320)
 
@@ -146,6 +146,18 @@ def test_what_is_always_wrong_by_the_same_is_wrong_at_rest_too() -> None:
     assert errors_from_rest([]) == {}
 
 
+def test_weights_that_follow_are_told_from_those_that_always_say_rest() -> None:
+    truth, pairs = FaceParams.neutral(), []
+    jaw, brow, smile = (EXPRESSION_INDEX[name] for name in ("jawOpen", "browInnerUp", "mouthSmileLeft"))
+    for k in range(20):
+        shown, said = np.zeros((2, EXPRESSION_SIZE), np.float32)
+        shown[[jaw, brow]] = 0.5 + 0.4 * np.sin([k, 2.0 * k])
+        said[jaw], said[smile] = 0.1 + 0.2 * shown[jaw], 0.3 * (k % 2)
+        pairs.append((truth.replace(expression=said), truth.replace(expression=shown)))
+    assert errors_from_rest(pairs)["expression_r"] == pytest.approx(0.5, abs=0.01)  # 1 of the jaw, 0 of the brow
+    assert "expression_r" not in errors_from_rest([(truth, truth)] * 3)
+
+
 def test_errors_are_in_their_units() -> None:
     truth = FaceParams.neutral(distance_m=0.5)
     said = truth.replace(
@@ -190,6 +202,7 @@ def test_a_fresh_network_is_measured_all_the_same(model: FaceModel, faces: Synth
     assert means["geometry_0_mm"] == means["geometry_2_mm"]
     assert means["photometric_0"] == means["photometric_2"]
     assert len(blendshapes) == 44
+    assert all(0.0 <= shape.error <= 2.0 and not abs(shape.r) > 1.0 for shape in blendshapes.values())
     assert not weights.is_trained
     with pytest.raises(FileNotFoundError):
         load_weights(tmp_path, model)
