@@ -37,6 +37,7 @@ from reenact.quality import measure
 from reenact.recorded_video import HELD_OUT_SHARE, TRACKING, read_video
 from reenact.signing import SigningError, own_key
 from reenact.square import KEY as SQUARE
+from reenact.steady_body import find_moved_bodies
 from reenact.target import PAINTED_REACH, REACH, Target
 from reenact.trainer import Trainer, TrainingConfig
 from reenact.training_set import TrainingSet
@@ -49,7 +50,7 @@ JUDGED = 12
 MOST_JUDGED = 160
 """Held-out frames that a finished one is judged on at most: LPIPS takes as long as a step of training."""
 PREVIEW_SIZE = 256
-RECIPE = 7
+RECIPE = 8
 """Checkpoints of another recipe are not gone on from."""
 
 
@@ -185,6 +186,7 @@ def prepare(
     halo = first.halo if first is not None else None
     with Progress(len(recording.params.rotation), "conditioning") as progress:
         data = TrainingSet(recording, model, look, generator, halo, on_frame=progress.advance)
+    data.moved = find_moved_bodies(data)
     trainer = Trainer(config, generator, data, work, processes, base, first)
     trainer.resume()
     return trainer, look

@@ -227,11 +227,12 @@ class Trainer:
         batch = self.data.batch(frames, self.device)
         losses: dict[str, Tensor] = {}
         output = self._generate(batch)
-        losses["photometric"] = photometric(output, batch.truth, importance(batch.current))
+        lesson = batch.lesson(output)
+        losses["photometric"] = photometric(output, lesson, importance(batch.current))
         losses["scale"] = self._beyond_scale()
         total = losses["photometric"] + self.config.scale_weight * losses["scale"]
         if self.progress >= self.config.perceptual_from:
-            losses["perceptual"] = self._perceptual(output, batch.truth)
+            losses["perceptual"] = self._perceptual(output, lesson)
             total = total + self.config.perceptual_weight * losses["perceptual"]
         if self.progress >= self.config.adversarial_from:
             total = total + self._adversarial(frames, batch, output, losses)
@@ -297,9 +298,9 @@ class Trainer:
         before_frames = self._before(frames[:half])
         before = self.data.batch(before_frames, self.device)
         before_output = self._generate(before)
-        current, truth = batch.current, batch.truth
+        current, truth = batch.current, batch.lesson(output)
         pair = torch.cat([before.current, current[:half]], 1)
-        real_pair = torch.cat([before.truth, truth[:half]], 1)
+        real_pair = torch.cat([before.lesson(before_output), truth[:half]], 1)
         fake_pair = torch.cat([before_output, output[:half]], 1)
         with self._autocast():
             patch = hinge_critic(

@@ -31,6 +31,12 @@ class Batch:
     """`[B, F]`, see `models.face_numbers`."""
     truth: Tensor
     """`[B, 3, H, W]` the picture, 0 to 1."""
+    moved: Tensor
+    """`[B, 1, H, W]` where it teaches nothing, see `reenact.steady_body`."""
+
+    def lesson(self, output: Tensor) -> Tensor:
+        """Give what `output [B, 3, H, W]` is to become: itself, where the picture teaches nothing."""
+        return torch.where(self.moved, output.detach(), self.truth)
 
 
 class TrainingSet:
@@ -58,6 +64,8 @@ class TrainingSet:
         self.reduced = torch.zeros(count, CHANNELS, size // reduction, size // reduction, dtype=torch.float16)
         self.current = torch.zeros(len(self.index), CHANNELS, size, size, dtype=torch.float16)
         self.truth = torch.zeros(len(self.index), 3, size, size, dtype=torch.uint8)
+        self.moved = torch.zeros(len(self.index), 1, 1, dtype=torch.bool)
+        """`[N, h, w]` where pictures teach nothing, in cells of any size."""
         self.faces = torch.from_numpy(face_numbers(recording.params))
         renderer = ConditioningRenderer(
             model, recording.camera.scaled(size, size), halo, shape=recording.shape, is_shaded=config.is_shaded
@@ -80,7 +88,8 @@ class TrainingSet:
         current = self.current[rows].to(device).float().contiguous(memory_format=torch.channels_last)
         truth = self.truth[rows].to(device).float() / 255.0
         face = self.faces[torch.from_numpy(frames)].to(device)
-        return Batch(current, self.reduced[windows].to(device).float(), face, truth)
+        moved = nn.functional.interpolate(self.moved[rows].to(device)[:, None].float(), size=truth.shape[-2:]) > 0.5
+        return Batch(current, self.reduced[windows].to(device).float(), face, truth, moved)
 
     def pictures(self, frames: NDArray[np.int64]) -> Tensor:
         """Give the true pictures of `frames`, `[B, 3, H, W]` uint8."""

@@ -28,7 +28,7 @@ from capture.select_tracker import Comparison
 from capture.synthetic import SyntheticConfig, SyntheticFaces
 from capture.tracker import Tracker
 from capture.train_tracker.pictures import COLUMNS, draw_faces
-from capture.video import VideoError
+from capture.video import VideoError, video_info
 from models.face import FaceModel
 
 Table = dict[str, dict[str, float]]
@@ -73,6 +73,8 @@ def run(args: argparse.Namespace) -> int:
 
 def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     """Measure everything that was asked for, printing each table as it is ready; gives all figures."""
+    for path in args.video:
+        video_info(path)  # refused now, not after minutes
     model = FaceModel.load()
     weights = load_weights(args.weights, model)
     report: dict[str, Any] = {"trained": weights.is_trained}
@@ -85,10 +87,12 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
             _print_table(f"Speed, 640 x 480, batch 1, {cores} core{'s' * (cores > 1)}", table, skip=("trained",))
     if args.faces and weights.is_trained:
         report |= _crops(args, weights, model)
-    with _Trackers(weights, model) as trackers:
-        if args.people:
-            report["sequences"] = _sequences(args, trackers)
-        report["clips"] = _clips(args, weights, trackers, model)
+    report["clips"] = {}
+    if args.people or args.video:
+        with _Trackers(weights, model) as trackers:
+            if args.people:
+                report["sequences"] = _sequences(args, trackers)
+            report["clips"] = _clips(args, weights, trackers, model)
     if args.output:
         args.output.mkdir(parents=True, exist_ok=True)
         (args.output / "report.json").write_text(json.dumps(_finite(report), indent=1) + "\n", encoding="utf-8")
