@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from capture.spread import spread
 from models.generator import texture_places
+from models.halo import NECK_M
 from reenact.conditioning import GROUPS
 from reenact.first_look import FirstLook, texels_of
 from reenact.training_set import TrainingSet
@@ -69,7 +70,7 @@ def find_changes(data: TrainingSet, first: FirstLook, size: tuple[int, ...]) -> 
     held = torch.full((count,), RIDGE)
     held[0] = 1.0
     known_share = functional.interpolate(first.is_seen[None].float(), size=size, mode="area").flatten()
-    is_seen = (seen > LEARNED_SHARE) & (known_share >= LEAST_KNOWN)
+    is_seen = (seen > LEARNED_SHARE) & (known_share >= LEAST_KNOWN) & ~_of_body(first, size)
     gram = gram[is_seen] + torch.diag(held) * seen[is_seen, None, None]
     found = torch.zeros(len(seen), count, 3)
     found[is_seen] = torch.linalg.solve(gram, right[is_seen])
@@ -77,6 +78,12 @@ def find_changes(data: TrainingSet, first: FirstLook, size: tuple[int, ...]) -> 
     colors = functional.interpolate(first.colors[None], size=size, mode="area")[0]
     maps = maps / (colors * (1 - colors)).clamp(min=LEAST_SLOPE)
     return Changes(maps[1:], maps[0], face_range, _bounds(maps[1:], numbers, weight))
+
+
+def _of_body(first: FirstLook, size: tuple[int, ...]) -> Tensor:
+    """Say which patches `[T]` are of the card where it stays with the body, which no face moves."""
+    rows, columns = size
+    return torch.from_numpy(first.halo.texels((rows, columns))[..., 1] < NECK_M[1]).flatten()
 
 
 def _face_range(faces: Tensor) -> Tensor:
@@ -100,7 +107,8 @@ def _misses(
 ) -> tuple[Tensor, Tensor]:
     """Sum up by patch what each of `frames` shows beyond the look: weights `[F, T]`, and colours `[F, T, 3]`.
 
-    A pixel counts by the square of how far the head covers it, as least squares would have it.
+    A pixel counts by the square of how far the head covers it, as least squares would have it; one of a body that moved
+    by itself does not.
     """
     look = torch.cat([first.colors, first.coverage])[None]
     weight = torch.zeros(len(frames), size[0] * size[1])
@@ -110,7 +118,7 @@ def _misses(
         codes = data.current[row : row + 1, GROUPS["correspondence"]].float()
         shown = functional.grid_sample(look, texture_places(codes), "bilinear", "border", align_corners=False)[0]
         patch = texels_of(codes, size).flatten()
-        cover = shown[3] * (patch >= 0).reshape(shown[3].shape)
+        cover = shown[3] * (patch >= 0).reshape(shown[3].shape) * ~data.moved_at(row)
         off = data.truth[row].float() / 255.0 - (cover * shown[:3] + (1.0 - cover) * first.plate)
         patch = patch.clamp(min=0)  # where there is no head, nothing is covered
         weight[index].index_add_(0, patch, cover.square().flatten())

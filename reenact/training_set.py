@@ -88,8 +88,12 @@ class TrainingSet:
         current = self.current[rows].to(device).float().contiguous(memory_format=torch.channels_last)
         truth = self.truth[rows].to(device).float() / 255.0
         face = self.faces[torch.from_numpy(frames)].to(device)
-        moved = nn.functional.interpolate(self.moved[rows].to(device)[:, None].float(), size=truth.shape[-2:]) > 0.5
+        moved = torch.stack([self.moved_at(row) for row in rows.tolist()])[:, None].to(device)
         return Batch(current, self.reduced[windows].to(device).float(), face, truth, moved)
+
+    def moved_at(self, row: int) -> Tensor:
+        """Say where the picture in `row` teaches nothing, `[H, W]`."""
+        return nn.functional.interpolate(self.moved[row][None, None].float(), size=self.truth.shape[-2:])[0, 0] > 0.5
 
     def pictures(self, frames: NDArray[np.int64]) -> Tensor:
         """Give the true pictures of `frames`, `[B, 3, H, W]` uint8."""
