@@ -37,6 +37,8 @@ LEAST_SHOWN = 0.5
 """Pixels of a patch that a picture shows it by."""
 LEAST_SLOPE = 0.06
 """Slope of the sigmoid at which colours count as no further from their bounds."""
+STEADY_SHARE = 0.9
+"""Share of what is seen of a patch that must not move by itself, or no face changes it where it stays with the body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ def find_changes(data: TrainingSet, first: FirstLook, size: tuple[int, ...]) -> 
     face_range = _face_range(data.faces[torch.from_numpy(data.recording.training)])
     mean, unit, low, high = face_range
     numbers = ((data.faces[torch.from_numpy(frames)] - mean) / unit).clamp(low, high)
-    weight, missed = _misses(data, first, frames, size)
+    weight, missed, is_steady = _misses(data, first, frames, size)
     # Row by row of the normal equations' matrix: that of each patch sums the same products, weighted by its pixels.
     known = torch.cat([torch.ones(len(frames), 1), numbers], 1)
     count = known.shape[1]
@@ -70,7 +72,7 @@ def find_changes(data: TrainingSet, first: FirstLook, size: tuple[int, ...]) -> 
     held = torch.full((count,), RIDGE)
     held[0] = 1.0
     known_share = functional.interpolate(first.is_seen[None].float(), size=size, mode="area").flatten()
-    is_seen = (seen > LEARNED_SHARE) & (known_share >= LEAST_KNOWN) & ~_of_body(first, size)
+    is_seen = (seen > LEARNED_SHARE) & (known_share >= LEAST_KNOWN) & (is_steady | ~_of_body(first, size))
     gram = gram[is_seen] + torch.diag(held) * seen[is_seen, None, None]
     found = torch.zeros(len(seen), count, 3)
     found[is_seen] = torch.linalg.solve(gram, right[is_seen])
@@ -81,7 +83,7 @@ def find_changes(data: TrainingSet, first: FirstLook, size: tuple[int, ...]) -> 
 
 
 def _of_body(first: FirstLook, size: tuple[int, ...]) -> Tensor:
-    """Say which patches `[T]` are of the card where it stays with the body, which no face moves."""
+    """Say which patches `[T]` are of the card where it stays with the body."""
     rows, columns = size
     return torch.from_numpy(first.halo.texels((rows, columns))[..., 1] < NECK_M[1]).flatten()
 
@@ -104,8 +106,10 @@ def _bounds(maps: Tensor, numbers: Tensor, weight: Tensor) -> Tensor:
 
 def _misses(
     data: TrainingSet, first: FirstLook, frames: NDArray[np.int64], size: tuple[int, ...]
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Sum up by patch what each of `frames` shows beyond the look: weights `[F, T]`, and colours `[F, T, 3]`.
+
+    And say of which patches `[T]` a body that moves by itself takes next to none.
 
     A pixel counts by the square of how far the head covers it, as least squares would have it; one of a body that moved
     by itself does not.
@@ -113,14 +117,17 @@ def _misses(
     look = torch.cat([first.colors, first.coverage])[None]
     weight = torch.zeros(len(frames), size[0] * size[1])
     missed = torch.zeros(len(frames), size[0] * size[1], 3)
+    shown_at_all = torch.zeros(size[0] * size[1])
     for index, frame in enumerate(frames):
         row = data.index[int(frame)]
         codes = data.current[row : row + 1, GROUPS["correspondence"]].float()
         shown = functional.grid_sample(look, texture_places(codes), "bilinear", "border", align_corners=False)[0]
         patch = texels_of(codes, size).flatten()
-        cover = shown[3] * (patch >= 0).reshape(shown[3].shape) * ~data.moved_at(row)
+        cover = shown[3] * (patch >= 0).reshape(shown[3].shape)
         off = data.truth[row].float() / 255.0 - (cover * shown[:3] + (1.0 - cover) * first.plate)
         patch = patch.clamp(min=0)  # where there is no head, nothing is covered
+        shown_at_all.index_add_(0, patch, cover.square().flatten())
+        cover = cover * ~data.moved_at(row)
         weight[index].index_add_(0, patch, cover.square().flatten())
         missed[index].index_add_(0, patch, (cover * off).flatten(1).T)
-    return weight, missed
+    return weight, missed, weight.sum(0) >= STEADY_SHARE * shown_at_all
