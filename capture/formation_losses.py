@@ -54,13 +54,11 @@ class LossWeights:
     """Mean distance in crop pixels between vertices with the given and with the true pose, shape and expression
     (supervised)."""
     expression: float = 60.0
-    """Mean squared error of the blendshape weights, twice (supervised). Squares to the end: most shapes are at rest
-    most of the time, and the median of what a picture leaves open is then zero, whatever it shows."""
-    motion: float = 0.1
-    """Mean squared distance in millimetres between what the given and the true expression do to vertices (supervised).
-    """
+    """Mean absolute error of the blendshape weights (supervised; squared below `ROUND_WEIGHT`, like lids)."""
+    motion: float = 0.3
+    """Mean distance in millimetres between what the given and the true expression do to vertices (supervised)."""
     lids: float = 30.0
-    """Mean absolute error of the blink, squint and wide weights, besides (supervised; squared below `ROUND_WEIGHT`)."""
+    """Mean absolute error of the blink, squint and wide weights, once more (supervised)."""
     gaze: float = 40.0
     """Mean angle between the given and the true lines of sight, radians, as far as each eye can be seen (supervised;
     squared below `ROUND_RAD`)."""

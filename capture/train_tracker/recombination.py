@@ -30,7 +30,6 @@ from capture.train_tracker.supervision import (
 from models.eye_windows import EYE_POINTS, EyeWindows
 from models.face import FaceModel
 from models.mesh_trunk import LANDMARKS
-from models.params import EXPRESSION_INDEX, EXPRESSION_NAMES, EXPRESSION_REACH
 from models.regressor import FaceRegressor, place, translation
 
 COPIES = 10
@@ -41,11 +40,6 @@ SHIFT = 0.03
 """The same for each number of `place`."""
 MISSED = (0.2, 1.2)
 """Least and greatest share of a pass's errors that is added to a dealt face's landmarks."""
-LIVELIER, ADDED_SHARE, LOPSIDED = 0.5, 0.07, 0.4
-"""Share of dealt faces that show more than the batch's do; of all shapes, those that are added to such a face; and the
-share of these that one side shows less of."""
-ASIDE = ("jawLeft", "jawRight", "mouthLeft", "mouthRight")
-"""These are not the two sides of one shape."""
 FARTHEST_PX = 12.0
 """Errors of landmarks are dealt no larger than this: what lies behind a hand is no lesson."""
 
@@ -62,23 +56,10 @@ class Recombination(nn.Module):
         self.register_buffer("corners", torch.from_numpy(corners), persistent=False)
         self.register_buffer("barycentric", torch.from_numpy(binding.barycentric), persistent=False)
         self.register_buffer("eye_points", torch.tensor(EYE_POINTS), persistent=False)
-        parts = [n if n in ASIDE else n.removesuffix("Left").removesuffix("Right") for n in EXPRESSION_NAMES]
-        known = sorted(set(parts))
-        self.pairs = len(known)
-        """Number of shapes, those of both sides taken together."""
-        reach = torch.tensor(EXPRESSION_REACH)
-        self.register_buffer("pair_of", torch.tensor([known.index(part) for part in parts]), persistent=False)
-        self.register_buffer("reach", reach, persistent=False)
-        is_free = torch.zeros(len(parts)).index_fill(0, torch.tensor(FREE), 1.0)
-        is_free[EXPRESSION_INDEX["tongueOut"]] = 0.0  # no landmark sees it
-        self.register_buffer("added_reach", reach * is_free, persistent=False)
 
     corners: Tensor
     barycentric: Tensor
     eye_points: Tensor
-    pair_of: Tensor
-    reach: Tensor
-    added_reach: Tensor
 
     def forward(self, regressor: FaceRegressor, truth: Truth, misses: Misses, rounding: float = 1.0) -> Tensor:
         """Give the solver's loss on the batch's faces dealt anew, a scalar; `rounding` as in `Supervision`.
@@ -90,9 +71,8 @@ class Recombination(nn.Module):
             return truth.identity.new_zeros(())
         w, size = self.weights, truth.crop.shape[-1]
         shape, mimic, pose, wrong = (faces[torch.randint(len(faces), (COPIES * len(faces),))] for _ in range(4))
-        gaze, focal = truth.gaze[mimic], truth.focal_px[pose]
+        expression, gaze, focal = truth.expression[mimic], truth.gaze[mimic], truth.focal_px[pose]
         with torch.no_grad():
-            expression = self._livelier(truth.expression[mimic])
             rotation = _turns(len(pose), TURN_RAD, truth.rotation) @ truth.rotation[pose]
             where = place(truth.translation[pose], truth.rotation[pose], focal, size)
             where = where + SHIFT * torch.randn_like(where)
@@ -111,24 +91,11 @@ class Recombination(nn.Module):
         return (
             w.rotation * huber(rotation_angle(said.rotation, rotation), rounding * ROUND_RAD).mean()
             + w.place * huber((said.place - where).abs(), rounding * ROUND_PLACE).mean()
-            + w.expression * 2.0 * weight_error[:, FREE].square().mean()
+            + w.expression * huber(weight_error[:, FREE], rounding * ROUND_WEIGHT).mean()
             + w.lids * huber(weight_error[:, LIDS], rounding * ROUND_WEIGHT).mean()
             + w.gaze * sight.mean()
             + w.identity * (said.identity - truth.identity[shape]).square().mean()
         )
-
-    def _livelier(self, expression: Tensor) -> Tensor:
-        """Add a few shapes, up to their reach and mostly on both sides, to some of the faces `[B, 52]`."""
-        count = len(expression)
-
-        def share(of: float, width: int) -> Tensor:
-            return (torch.rand(count, width, device=expression.device) < of).to(expression)
-
-        added = share(ADDED_SHARE, self.pairs) * torch.rand(count, self.pairs, device=expression.device)
-        added = (added * share(LIVELIER, 1))[:, self.pair_of]
-        lopsided = share(LOPSIDED, len(EXPRESSION_REACH)) * torch.rand_like(expression)
-        livelier = expression + added * (1.0 - lopsided) * self.added_reach
-        return torch.minimum(livelier, self.reach)
 
 
 def _turns(count: int, spread_rad: float, like: Tensor) -> Tensor:

@@ -120,7 +120,7 @@ class Supervision(nn.Module):
         terms = {
             "rotation": w.rotation * average(huber(turned, rounding * ROUND_RAD)[:, None]),
             "place": w.place * average(huber((said.place - true_place).abs(), rounding * ROUND_PLACE)),
-            "expression": w.expression * average(2.0 * weight_error[:, FREE].square()),
+            "expression": w.expression * average(huber(weight_error[:, FREE], rounding * ROUND_WEIGHT)),
             "lids": w.lids * average(huber(weight_error[:, LIDS], rounding * ROUND_WEIGHT)),
             "gaze": w.gaze * average(huber(sight_angle(said.gaze, truth.gaze), rounding * ROUND_RAD) * seen),
             "identity": w.identity * average((said.identity - truth.identity).square())
@@ -140,7 +140,7 @@ class Supervision(nn.Module):
             terms[f"albedo_{level}"] = w.albedo[level] * average((colors[level] - true_color).abs())
         both = torch.cat([said.expression, truth.expression]), torch.cat([said.gaze, truth.gaze])
         moved, true_moved = formation.motion(*both, at).chunk(2)
-        terms["motion"] = w.motion * average(1e6 * (moved - true_moved).square().sum(2))
+        terms["motion"] = w.motion * average(1e3 * (moved - true_moved).square().sum(2).add(1e-10).sqrt())
         size = truth.crop.shape[-1]
         translation = said.translation(truth.focal_px, size)
         pixels = project(posed(shapes[2] + moved, said.rotation, translation), truth.focal_px, size)
@@ -154,7 +154,7 @@ SEEN_LIDS = 0.7
 """Share of an eye's lid vertices in sight from which its gaze counts in full; a fifth of them lie in folds."""
 ROUND_RAD, ROUND_PLACE, ROUND_WEIGHT = 0.12, 0.06, 0.35
 """Errors below which squares are compared. Absolute errors alone would ask for the median of what the network cannot
-tell yet, and leave no slope away from it."""
+tell yet, which for blendshapes is next to zero, and leave no slope away from it."""
 
 
 def seen_eyes(truth: Truth, lids: tuple[Tensor, Tensor]) -> Tensor:

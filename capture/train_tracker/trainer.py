@@ -61,8 +61,8 @@ class TrackerTrainingConfig:
     frames_weight: float = 0.3
     """Weight of the self-supervised loss beside the supervised one."""
     last_rounding: float = 0.15
-    """Scale, at the end, of the errors of pose, gaze and lids below which squares are compared: from the mean of what
-    cannot be told, which has a slope everywhere, to its median, which errs least."""
+    """Scale, at the end, of the errors below which squares are compared: from the mean of what cannot be told, which
+    has a slope everywhere, to its median, which errs least."""
     is_trunk_known: bool = True
     """Whether the trunk begins with the weights in MediaPipe's package, its first layers held, or from nothing."""
     seed: int = 2018
