@@ -37,7 +37,7 @@ LEAST_SHOWN = 0.5
 """Pixels of a patch that a picture shows it by."""
 LEAST_SLOPE = 0.06
 """Slope of the sigmoid at which colours count as no further from their bounds."""
-STEADY_SHARE = 0.9
+STEADY_SHARE = 0.98
 """Share of what is seen of a patch that must not move by itself, or no face changes it where it stays with the body."""
 
 
