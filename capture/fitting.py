@@ -238,10 +238,10 @@ class Fitter:
         current = np.concatenate([gaze, weights])
         prior, expected = precision[rest], np.zeros(len(current))
         if smiles is not None:
-            low_smiles = 4 + SMILES[weights[SMILES] < smiles]
+            is_low = weights[SMILES] < smiles
+            low_smiles = len(gaze) + SMILES[is_low]
             prior = prior.copy()
-            prior[low_smiles] = 1.0 / SMILE_SD**2
-            expected[4 + SMILES] = np.where(weights[SMILES] < smiles, smiles, 0.0)
+            prior[low_smiles], expected[low_smiles] = 1.0 / SMILE_SD**2, smiles[is_low]
         held = np.zeros(len(prior))
         held[:4] = HELD_PRECISION * (1.0 - self.openness(weights).mean()) ** 4
         hessian = self._hessian[rest, rest] + np.diag(prior + held)

@@ -34,13 +34,14 @@ def a_mouth_that_reddens(rng: np.random.Generator) -> tuple[TrainingSet, torch.T
     truth[:, 0] += SWING * (jaw - jaw.mean())[:, None, None] * (codes[0, 4] > 0.5)
     truth[:, :, :, -8:] = 0.1
     truth += 0.03 * torch.from_numpy(rng.normal(size=truth.shape).astype(np.float32))
+    moved = torch.zeros(FRAMES, SIZE, SIZE, dtype=torch.bool)
     data = SimpleNamespace(
         recording=SimpleNamespace(training=np.arange(FRAMES)),
         index={frame: frame for frame in range(FRAMES)},
         faces=torch.from_numpy(faces),
         current=codes.half().expand(FRAMES, -1, -1, -1),
-        truth=(truth.clamp(0, 1) * 255).round().to(torch.uint8),
-    )
+        truth=(truth.clamp(0, 1) * 255).round().to(torch.uint8), moved=moved, moved_at=lambda row: moved[row],
+    )  # fmt: skip
     return cast("TrainingSet", data), codes
 
 
@@ -79,6 +80,21 @@ def test_colours_that_follow_an_expression_are_found() -> None:
     # In every picture the same places are seen: what changes there as far as it did, no more.
     added = torch.einsum("nf,fchw->nchw", known, changes.maps)
     torch.testing.assert_close(changes.bounds, torch.stack([added.amin(0), added.amax(0)]))
+
+
+def test_what_moves_by_itself_changes_nothing() -> None:
+    data, codes = a_mouth_that_reddens(np.random.default_rng(0))
+    first = FirstLook(
+        colors=torch.full((3, 64, 96), 0.45), coverage=torch.full((1, 64, 96), 0.98),
+        is_seen=torch.ones(1, 64, 96, dtype=torch.bool), plate=torch.full((3, SIZE, SIZE), 0.1),
+        halo=Halo(),
+    )  # fmt: skip
+    before = find_changes(data, first, GRID).maps
+    data.moved[:, codes[0, 4] > 0.5] = True
+    after = find_changes(data, first, GRID).maps
+    is_red = before[JAW, 0] > 0.5 * before[JAW, 0].max()
+    assert int(is_red.sum()) > 3
+    assert float(after[:, :, is_red].abs().max()) < 0.2 * float(before[JAW, 0].max())
 
 
 def test_what_is_known_at_its_edge_alone_does_not_change() -> None:
