@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from capture.binding import LandmarkBinding
@@ -15,17 +16,17 @@ from capture.rotation import rotation_vector
 from capture.synthetic import SyntheticFace, SyntheticFaces
 from capture.synthetic.light import random_light
 from capture.track import Track
+from capture.train_tracker.judge import correlation
+from capture.train_tracker.supervision import BLINKS, FREE
 from models.build.milo.performance import Performance, PerformanceSettings, perform
 from models.camera import Camera, rotation_matrix
-from models.params import EXPRESSION_INDEX, EXPRESSION_NAMES, FaceParams
+from models.params import FaceParams
 
 Array = NDArray[np.float64]
 
 SETTLING_FRAMES = 12
 """First frames of a video that do not count: trackers meet the person."""
 FPS = 30.0
-FREE = [index for index, name in enumerate(EXPRESSION_NAMES) if not name.startswith("eyeLook")]
-BLINKS = [EXPRESSION_INDEX["eyeBlinkLeft"], EXPRESSION_INDEX["eyeBlinkRight"]]
 OPEN_BLINK = 0.5
 """Gaze counts where the lid is less shut than this."""
 LEAST_MOVE = 0.03
@@ -177,9 +178,8 @@ def _told(pairs: Sequence[tuple[FaceParams, FaceParams]]) -> float:
     """Give Pearson's r of the weights that move, over one person's frames, on average; NaN where none does."""
     said, truth = np.array([[one.expression[FREE] for one in pair] for pair in pairs]).transpose(1, 0, 2)
     moves = truth.std(0) > LEAST_MOVE
-    away, true_away = (weights[:, moves] - weights[:, moves].mean(0) for weights in (said, truth))
-    size = np.linalg.norm(away, axis=0) * np.linalg.norm(true_away, axis=0)
-    return float(np.mean((away * true_away).sum(0) / np.maximum(size, 1e-6))) if moves.any() else np.nan
+    told = correlation(*(torch.from_numpy(weights[:, moves]) for weights in (said, truth)))
+    return float(told.nan_to_num(0.0).mean())  # who never moves a weight tells nothing of it
 
 
 def _turn(said: FaceParams, truth: FaceParams) -> Array:

@@ -18,7 +18,7 @@ from capture.regression import RegressionTracker
 from capture.tracker import Tracker
 from models.camera import Camera
 from models.params import EXPRESSION_NAMES, FaceParams
-from tests.benchmark.conditions import SIZE, find_all, fitted
+from tests.benchmark.conditions import FPS, SIZE, find_all, fitted
 from tests.clips import clip_path, read_frames
 
 Array = NDArray[np.float32]
@@ -29,7 +29,6 @@ PARTS = {
     "smile": ("mouthSmile",), "frown": ("mouthFrown",), "jaw": ("jawOpen",),
 }  # fmt: skip
 CAMERA = Camera.webcam(*SIZE)
-FPS = 30.0
 ASKED_FRAMES = 80
 """Frames of rest that calibrate the ruler."""
 

@@ -45,14 +45,18 @@ def a_mouth_that_reddens(rng: np.random.Generator) -> tuple[TrainingSet, torch.T
     return cast("TrainingSet", data), codes
 
 
+def a_look(is_seen: torch.Tensor | None = None) -> FirstLook:
+    return FirstLook(
+        colors=torch.full((3, 64, 96), 0.45), coverage=torch.full((1, 64, 96), 0.98),
+        is_seen=torch.ones(1, 64, 96, dtype=torch.bool) if is_seen is None else is_seen,
+        plate=torch.full((3, SIZE, SIZE), 0.1), halo=Halo(),
+    )  # fmt: skip
+
+
 def test_colours_that_follow_an_expression_are_found() -> None:
     data, codes = a_mouth_that_reddens(np.random.default_rng(0))
     # The look itself is a little too dark.
-    first = FirstLook(
-        colors=torch.full((3, 64, 96), 0.45), coverage=torch.full((1, 64, 96), 0.98),
-        is_seen=torch.ones(1, 64, 96, dtype=torch.bool), plate=torch.full((3, SIZE, SIZE), 0.1),
-        halo=Halo(),
-    )  # fmt: skip
+    first = a_look()
     changes = find_changes(data, first, GRID)
     mean, unit, low, high = changes.face_range
     known = ((data.faces - mean) / unit).clamp(low, high)
@@ -84,11 +88,7 @@ def test_colours_that_follow_an_expression_are_found() -> None:
 
 def test_what_moves_by_itself_changes_nothing() -> None:
     data, codes = a_mouth_that_reddens(np.random.default_rng(0))
-    first = FirstLook(
-        colors=torch.full((3, 64, 96), 0.45), coverage=torch.full((1, 64, 96), 0.98),
-        is_seen=torch.ones(1, 64, 96, dtype=torch.bool), plate=torch.full((3, SIZE, SIZE), 0.1),
-        halo=Halo(),
-    )  # fmt: skip
+    first = a_look()
     before = find_changes(data, first, GRID).maps
     data.moved[:, codes[0, 4] > 0.5] = True
     after = find_changes(data, first, GRID).maps
@@ -101,10 +101,7 @@ def test_what_is_known_at_its_edge_alone_does_not_change() -> None:
     data, _ = a_mouth_that_reddens(np.random.default_rng(0))
     is_seen = torch.zeros(1, 64, 96, dtype=torch.bool)
     is_seen[:, :, ::8] = True
-    first = FirstLook(
-        colors=torch.full((3, 64, 96), 0.45), coverage=torch.full((1, 64, 96), 0.98), is_seen=is_seen,
-        plate=torch.full((3, SIZE, SIZE), 0.1), halo=Halo(),
-    )  # fmt: skip
+    first = a_look(is_seen)
     changes = find_changes(data, first, GRID)
     assert not changes.maps.any()
     assert not changes.offset.any()
