@@ -66,6 +66,11 @@ SMILES = np.array([FREE_NAMES.index(f"mouthSmile{side}") for side in ("Left", "R
 from a wide mouth."""
 SMILE_SD = 0.15
 """How well it knows the least that a smile is: it errs towards a face at rest, and landmarks may see more of one."""
+FROWNS = np.array([FREE_NAMES.index(f"mouthFrown{side}") for side in ("Left", "Right")])
+"""Nobody frowns with the corner of the mouth that smiles; landmarks alone would, where a smile goes rather aside than
+up."""
+FROWN_KEPT = 0.15
+"""A frown of the corner that is seen to smile by so much is half as likely as it is else; of one that smiles more, less."""
 KNOWN_POSE_PRIOR = 0.1
 """Strength of the prior on expression where the pose is known: it need not be kept from explaining that."""
 KNOWN_POSE_VERGENCE_SD_RAD = np.deg2rad(8.0)
@@ -242,6 +247,7 @@ class Fitter:
             low_smiles = len(gaze) + SMILES[is_low]
             prior = prior.copy()
             prior[low_smiles], expected[low_smiles] = 1.0 / SMILE_SD**2, smiles[is_low]
+            prior[len(gaze) + FROWNS] *= 1.0 + (smiles / FROWN_KEPT) ** 2
         held = np.zeros(len(prior))
         held[:4] = HELD_PRECISION * (1.0 - self.openness(weights).mean()) ** 4
         hessian = self._hessian[rest, rest] + np.diag(prior + held)

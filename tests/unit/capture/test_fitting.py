@@ -124,6 +124,27 @@ def test_a_smile_is_at_least_what_a_hint_sees_of_it(
         assert read[1] == pytest.approx(read[0], abs=0.02)
 
 
+def test_a_corner_that_is_seen_to_smile_does_not_frown_as_well(fitter: Fitter, project: Points, camera: Camera) -> None:
+    """Smiles that go rather aside than up were read as both, which is no face that a target ever showed."""
+    smile = dict(mouthSmileLeft=0.8, mouthSmileRight=0.8)
+    frown = dict(mouthFrownLeft=0.6, mouthFrownRight=0.6)
+    points = project(head(expression=weights(**smile, **frown))).points_px
+    corners, fits = (61, 291), []
+    for hint in (None, head(expression=weights(**smile))):
+        fitter.forget_person()
+        fitter.set_identity(fitter.identity, fitter.offsets)  # somebody known
+        fits.append(fitter.fit(points, camera, hint=hint))
+    off_m = np.linalg.norm(fitter.residual(points, camera, fits[1])[corners, :], axis=1)
+    by_landmarks, seen = (fit.expression[EXPRESSION_INDEX["mouthFrownLeft"]] for fit in fits)
+    assert by_landmarks > 0.2
+    assert seen < 0.3 * by_landmarks
+    assert off_m.max() < 0.002
+    # A real frown of somebody who does not smile is none of the hint's business.
+    alone = project(head(expression=weights(**frown))).points_px
+    assert fitter.fit(alone, camera, hint=head()).expression[EXPRESSION_INDEX["mouthFrownLeft"]] > 0.3
+    fitter.forget_person()
+
+
 def test_compiled_equations_match_the_slow_reference(fitter: Fitter, project: Points, camera: Camera) -> None:
     found = project(random_head(np.random.default_rng(2)), noise_px=1.0)
     fit = fitter.fit(found.points_px, camera)
