@@ -70,7 +70,7 @@ FROWNS = np.array([FREE_NAMES.index(f"mouthFrown{side}") for side in ("Left", "R
 """Nobody frowns with the corner of the mouth that smiles; landmarks alone would, where a smile goes rather aside than
 up."""
 FROWN_KEPT = 0.15
-"""A frown of the corner that is seen to smile by so much is half as likely as it is else; of one that smiles more, less."""
+"""Where a corner is seen to smile by so much, what holds a frown of it back is twice as strong."""
 KNOWN_POSE_PRIOR = 0.1
 """Strength of the prior on expression where the pose is known: it need not be kept from explaining that."""
 KNOWN_POSE_VERGENCE_SD_RAD = np.deg2rad(8.0)

@@ -126,8 +126,8 @@ def test_a_smile_is_at_least_what_a_hint_sees_of_it(
 
 def test_a_corner_that_is_seen_to_smile_does_not_frown_as_well(fitter: Fitter, project: Points, camera: Camera) -> None:
     """Smiles that go rather aside than up were read as both, which is no face that a target ever showed."""
-    smile = dict(mouthSmileLeft=0.8, mouthSmileRight=0.8)
-    frown = dict(mouthFrownLeft=0.6, mouthFrownRight=0.6)
+    smile = {"mouthSmileLeft": 0.8, "mouthSmileRight": 0.8}
+    frown = {"mouthFrownLeft": 0.6, "mouthFrownRight": 0.6}
     points = project(head(expression=weights(**smile, **frown))).points_px
     corners, fits = (61, 291), []
     for hint in (None, head(expression=weights(**smile))):
