@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 
 MEASURES = (
     "yaw", "pitch", "roll", "mouth_opening", "eye_opening", "gaze_horizontal", "gaze_vertical", "mouth_width",
-    "brow_height",
+    "brow_height", "mouth_corners",
 )  # fmt: skip
 
 RIGID = np.array([
@@ -30,6 +30,7 @@ EYE_CORNERS = {"right": (33, 133), "left": (362, 263)}
 """Image-left corner first."""
 LIDS = {"right": ((159, 145), (158, 153), (160, 144)), "left": ((386, 374), (385, 380), (387, 373))}
 IRIS_CENTERS = {"right": 468, "left": 473}
+NOSE_BASE = 2
 BROWS = {"right": (70, 63, 105, 66, 107), "left": (300, 293, 334, 296, 336)}
 
 MIN_OPENNESS = 0.15
@@ -49,8 +50,8 @@ class Following:
 def measure(points_px: NDArray[np.float32], depth_px: NDArray[np.float32]) -> dict[str, Array]:
     """Measure a series of landmarks `[T, 478, 2]` with depths `[T, 478]`; frames without a face are NaN.
 
-    Gives each of `MEASURES` as `[T]`: angles in radians, openings, widths and the height of the brows above the eyes'
-    corners in eye distances, gaze as the place of the irises between the eye corners, -1 to 1, positive to the image's
+    Gives each of `MEASURES` as `[T]`: angles in radians, openings, widths, the height of the brows above the eyes'
+    corners and that of the mouth's corners above the nose's base in eye distances, gaze as the place of the irises between the eye corners, -1 to 1, positive to the image's
     right, and above the line between them, in eye widths; NaN where the eyes are shut.
     """
     points = np.concatenate([points_px, depth_px[..., None]], -1).astype(np.float64)
@@ -68,6 +69,8 @@ def measure(points_px: NDArray[np.float32], depth_px: NDArray[np.float32]) -> di
     series["mouth_width"][seen] = _distance(upright, *MOUTH_CORNERS) / eye_distance
     lifts = [upright[:, BROWS[side], 1].mean(1) - upright[:, EYE_CORNERS[side], 1].mean(1) for side in BROWS]
     series["brow_height"][seen] = np.mean(lifts, 0) / eye_distance
+    corners = upright[:, MOUTH_CORNERS, 1].mean(1)
+    series["mouth_corners"][seen] = (corners - upright[:, NOSE_BASE, 1]) / eye_distance
     openings = [_distance(upright, *pair) for side in LIDS for pair in LIDS[side]]
     series["eye_opening"][seen] = np.mean(openings, 0) / eye_distance
     places, heights = [], []

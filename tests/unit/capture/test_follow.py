@@ -42,7 +42,7 @@ def series(frames: list[Landmarks]) -> dict[str, NDArray[np.float64]]:
 def test_measures_what_was_done(performance: list[Landmarks]) -> None:
     t = np.arange(len(performance)) / FPS
     got = series(performance)
-    assert set(got) == set(MEASURES)
+    assert set(got) == set(MEASURES)  # the corners of the mouth have a test of their own
     for name, truth in {
         "yaw": 0.3 * np.sin(2 * t), "pitch": 0.15 * np.sin(3 * t), "roll": 0.1 * np.sin(1.3 * t),
         "mouth_opening": np.sin(9 * t), "mouth_width": -np.sin(5 * t), "gaze_horizontal": np.sin(4 * t),
@@ -54,6 +54,19 @@ def test_measures_what_was_done(performance: list[Landmarks]) -> None:
     assert np.ptp(got["yaw"]) == pytest.approx(0.6, abs=0.08)
     assert np.isfinite(got["gaze_horizontal"][:18]).all()
     assert got["eye_opening"][21] < 0.6 * np.median(got["eye_opening"])
+
+
+def test_corners_of_the_mouth_rise_with_a_smile_and_fall_with_a_frown_in_any_pose(project: Points) -> None:
+    t = np.arange(60) / FPS
+    shown = np.sin(6 * t)
+    frames = []
+    for time_s, value in zip(t, shown, strict=True):
+        side = "mouthSmile" if value > 0 else "mouthFrown"
+        expression = [abs(value) if name.startswith(side) else 0.0 for name in EXPRESSION_NAMES]
+        frames.append(project(head(rotation=(0.3 * np.sin(2 * time_s), 0.0, 0.1), expression=expression)))
+    corners = series(frames)["mouth_corners"]
+    assert np.corrcoef(corners, shown)[0, 1] > 0.93
+    assert corners[shown > 0.3].min() > corners[shown < -0.3].max()
 
 
 def test_an_echo_follows_perfectly_and_its_delay_is_found(performance: list[Landmarks]) -> None:
