@@ -50,9 +50,10 @@ class Following:
 def measure(points_px: NDArray[np.float32], depth_px: NDArray[np.float32]) -> dict[str, Array]:
     """Measure a series of landmarks `[T, 478, 2]` with depths `[T, 478]`; frames without a face are NaN.
 
-    Gives each of `MEASURES` as `[T]`: angles in radians, openings, widths, the height of the brows above the eyes'
-    corners and that of the mouth's corners above the nose's base in eye distances, gaze as the place of the irises between the eye corners, -1 to 1, positive to the image's
-    right, and above the line between them, in eye widths; NaN where the eyes are shut.
+    Gives each of `MEASURES` as `[T]`: angles in radians; openings, widths, the height of the brows above the eyes'
+    corners and that of the mouth's corners above the nose's base in eye distances; gaze as the place of the irises
+    between the eye corners, -1 to 1, positive to the image's right, and above the line between them, in eye widths; NaN
+    where the eyes are shut.
     """
     points = np.concatenate([points_px, depth_px[..., None]], -1).astype(np.float64)
     points[..., 1:] *= -1.0  # y up, z towards the viewer

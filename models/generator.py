@@ -168,7 +168,9 @@ class SpaceTimeGenerator(nn.Module):
     own_shape: Tensor
     """`[V, 3]` metres by which the person's head lies off the face model of their identity; a tensor, so that it stays
     with the weights."""
-    may_lack: tuple[str, ...] = ("own_shape",)
+    teeth_rise: Tensor
+    """`[2]` metres by which their upper and lower teeth lie higher than the model's; a tensor for the same reason."""
+    may_lack: tuple[str, ...] = ("own_shape", "teeth_rise")
     """Tensors that weights of an earlier version do without: they are as in a new network then."""
     block: int
     """Pixels, across and down, that lie together as channels in `surface` and in what is painted."""
@@ -187,6 +189,7 @@ class SpaceTimeGenerator(nn.Module):
                 keep[:, 3 * index : 3 * index + 3] = 0
         self.register_buffer("keep", keep, persistent=False)
         self.register_buffer("own_shape", torch.zeros(VERTICES, 3))
+        self.register_buffer("teeth_rise", torch.zeros(2))
         self.register_load_state_dict_pre_hook(_keep_as_it_was)  # type: ignore[no-untyped-call]
 
     def _add_trunk(self, surface: int = 0) -> None:

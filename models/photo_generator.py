@@ -42,8 +42,10 @@ LEAST = 0.02
 """Colours and masks begin no nearer than this to 0 and 1, where their logits have no end."""
 LATER = ("halo_growth", "halo_views", "halo_rest", "change_bounds")
 """Tensors that packages lack which were trained before cards grew or stayed with the body, or changes had bounds."""
-OF_LEAN = ("paint.", "fine_paint.", "texture", "own_shape")
-"""Weights that another target's network paints all of the picture with."""
+OF_LEAN = ("paint.", "fine_paint.", "texture", "own_shape", "teeth_rise")
+"""Weights that another target's network paints all of the picture with, or that are of its person."""
+OF_PHOTO = ("texture", "halo_", "face_range", "change", "own_shape", "teeth_rise")
+"""Those of a photo generator that are of its person."""
 
 
 class PhotoGenerator(LeanGenerator):
@@ -183,5 +185,5 @@ def _edges(codes: Tensor) -> Tensor:
 
 def useful_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Leave out of another target's `weights` what a photo generator cannot begin with."""
-    left_out = ("texture", "halo_", "face_range", "change", "own_shape") if "own.weight" in weights else OF_LEAN
+    left_out = OF_PHOTO if "own.weight" in weights else OF_LEAN
     return {name: value for name, value in weights.items() if not name.startswith(left_out)}

@@ -70,14 +70,17 @@ class Teeth:
         moves = model.expression_basis[self._jaw]
         self._jaw_basis[:, half:] = _follow(model.mean[bone], moves[:, bone], self.mean[half:])
 
-    def neutral(self, identity: Array, shape: Array | None = None) -> Array:
+    def neutral(self, identity: Array, shape: Array | None = None, rise_m: Array | None = None) -> Array:
         """Give the bands at rest `[T, 3]`, head frame, for identity coefficients `[80]`.
 
-        Each goes as a whole with what lies around it where the face is off its identity by a `shape [V, 3]`.
+        Each goes as a whole with what lies around it where the face is off its identity by a `shape [V, 3]`, and lies
+        higher by its own of `rise_m [2]`, upper and lower.
         """
         bands = np.asarray(self.mean + np.tensordot(identity, self._identity_basis, 1), np.float32)
         if shape is not None:
             bands.reshape(2, -1, 3)[:] += np.stack([shape[near].mean(0) for near in self._near])[:, None]
+        if rise_m is not None:
+            bands.reshape(2, -1, 3)[..., 1] += rise_m[:, None]
         return bands
 
     def vertices(self, neutral: Array, expression: Array) -> Array:

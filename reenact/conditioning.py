@@ -16,7 +16,7 @@ from models.illumination import linear_to_srgb, shade, vertex_normals
 from models.mouth import inner_mouth, tongue_correspondence
 from models.params import FaceParams
 from models.rasterize import Rasterizer
-from models.teeth import Teeth
+from models.teeth import Teeth, is_tongue
 
 Array = NDArray[np.float32]
 
@@ -52,11 +52,13 @@ class ConditioningRenderer:
         halo: Halo | None = None,
         *,
         shape: Array | None = None,
+        teeth_rise: Array | None = None,
         is_shaded: bool = True,
     ) -> None:
         """Draw the head of `model` and, around it, the card `halo` of a generator that has one.
 
-        The head is off its identity by a person's own `shape [V, 3]`, metres. A generator with a card paints texels as
+        The head is off its identity by a person's own `shape [V, 3]`, metres, and its teeth lie higher by `teeth_rise
+        [2]`, upper and lower. A generator with a card paints texels as
         they are: tongue and inner mouth have some of their own. Unless it `is_shaded`, its diffuse colour stays black.
         """
         self._model = model
@@ -72,11 +74,15 @@ class ConditioningRenderer:
             self._copied, corners = inner.vertices, triangles[inner.triangles]
             triangles[inner.triangles] = sum(map(len, codes)) + np.searchsorted(inner.vertices, corners)
             codes.append(inner.correspondence)
-        triangles = triangles[model.rigidity[model.triangles].min(1) > MIN_RIGIDITY]
-        self._triangles = np.concatenate([triangles, self._skin + teeth.triangles])
+        is_drawn = model.rigidity[model.triangles].min(1) > MIN_RIGIDITY
+        behind_lips = is_tongue(model)[model.triangles].all(1)
+        behind_lips[inner_mouth(model).triangles] = True
+        self._triangles = np.concatenate([triangles[is_drawn], self._skin + teeth.triangles])
+        self._is_behind_lips = np.append(behind_lips[is_drawn], np.ones(len(teeth.triangles), bool))
         self._num_head = len(self._triangles)
         self._halo = halo
         self._shape = np.zeros_like(model.mean) if shape is None else shape
+        self._teeth_rise = np.zeros(2, np.float32) if teeth_rise is None else teeth_rise
         self._is_shaded = is_shaded
         self._drawn = slice(0 if is_shaded else GROUPS["diffuse"].stop, CHANNELS)
         self._num_card = 0 if halo is None else len(halo.points)
@@ -102,7 +108,7 @@ class ConditioningRenderer:
         size = generator.config.resolution
         return cls(
             model, camera.scaled(size, size), generator.halo, shape=generator.own_shape.float().cpu().numpy(),
-            is_shaded=generator.config.is_shaded,
+            teeth_rise=generator.teeth_rise.float().cpu().numpy(), is_shaded=generator.config.is_shaded,
         )  # fmt: skip
 
     def render(self, params: FaceParams, output: Array | None = None) -> Array:
@@ -143,12 +149,19 @@ class ConditioningRenderer:
         """`[H, W]` triangle of the card that the last frame shows at each pixel, below 0 for the head or nothing."""
         return self._rasterizer.face - self._num_head
 
+    @property
+    def shows_mouth(self) -> NDArray[np.bool_]:
+        """`[H, W]` where the last frame shows what lies behind the lips: teeth, tongue, inner mouth."""
+        face = self._rasterizer.face
+        is_head = (face >= 0) & (face < self._num_head)
+        return np.asarray(is_head & self._is_behind_lips[np.where(is_head, face, 0)])
+
     def _prepare(self, params: FaceParams) -> None:
         """Sum the identity and reflectance bases only when their coefficients change: the target's never do."""
         if self._identity is None or not np.array_equal(self._identity, params.identity):
             self._identity = params.identity.copy()
             self._neutral = self._model.neutral(params.identity) + self._shape
-            self._teeth_neutral = self._teeth.neutral(params.identity, self._shape)
+            self._teeth_neutral = self._teeth.neutral(params.identity, self._shape, self._teeth_rise)
         if self._is_shaded and (self._reflectance is None or not np.array_equal(self._reflectance, params.reflectance)):
             self._reflectance = params.reflectance.copy()
             self._albedo[: self._skin] = albedo = self._model.albedo(params.reflectance)

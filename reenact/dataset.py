@@ -43,6 +43,8 @@ class Recording:
     """Part of the video's frames that the pictures are; None where there is no video."""
     shape: Array = field(default_factory=lambda: np.zeros((VERTICES, 3), np.float32))
     """`[V, 3]` metres by which the head lies off the model of that identity, see `capture.own_shape`."""
+    teeth_rise: Array = field(default_factory=lambda: np.zeros(2, np.float32))
+    """`[2]` metres by which upper and lower teeth lie higher than that head's, see `reenact.own_teeth`."""
     checks: dict[str, float] = field(default_factory=dict)
     """How well a video was tracked, see `capture.whole_video`; empty where there is no video."""
 

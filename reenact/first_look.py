@@ -126,7 +126,9 @@ def _watch(
     """Render frames with the whole card `halo`, and say what each pixel shows."""
     size = config.resolution
     camera = recording.camera.scaled(size, size)
-    renderer = ConditioningRenderer(model, camera, halo, shape=recording.shape, is_shaded=False)
+    renderer = ConditioningRenderer(
+        model, camera, halo, shape=recording.shape, teeth_rise=recording.teeth_rise, is_shaded=False
+    )
     cell_of = np.append(np.tile(np.arange(CELLS[0] * CELLS[1], dtype=np.int16), 2), np.int16(-1))  # two triangles each
     buffer = np.zeros((CHANNELS, size, size), np.float32)
     for frame in frames:

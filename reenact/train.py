@@ -33,6 +33,7 @@ from reenact.consent import Consent, add_consent_arguments, consent_of_arguments
 from reenact.dataset import Indices, Recording, read_rendering
 from reenact.first_look import look_first
 from reenact.journal import GRID, Journal
+from reenact.own_teeth import find_teeth
 from reenact.quality import measure
 from reenact.recorded_video import HELD_OUT_SHARE, TRACKING, read_video
 from reenact.signing import SigningError, own_key
@@ -50,7 +51,7 @@ JUDGED = 12
 MOST_JUDGED = 160
 """Held-out frames that a finished one is judged on at most: LPIPS takes as long as a step of training."""
 PREVIEW_SIZE = 256
-RECIPE = 8
+RECIPE = 9
 """Checkpoints of another recipe are not gone on from."""
 
 
@@ -181,6 +182,7 @@ def prepare(
         resolved = {"fingerprint": fingerprint, **settings, "training": dataclasses.asdict(config)}
         mark.write_text(json.dumps(resolved, indent=1))
     processes.agree(0.0)  # nobody resumes before an old checkpoint is gone
+    recording = dataclasses.replace(recording, teeth_rise=find_teeth(recording, model, generator))
     look = fit_appearance(model, recording)
     first = look_first(recording, model, look, generator) if generator.design == "photo" else None
     halo = first.halo if first is not None else None

@@ -127,6 +127,7 @@ class Trainer:
             adopt(self.generator, base if photo is None else useful_weights(base))
         with torch.no_grad():
             self.generator.own_shape.copy_(torch.from_numpy(data.recording.shape))
+            self.generator.teeth_rise.copy_(torch.from_numpy(data.recording.teeth_rise))
             self.generator.plate.copy_((data.median_picture() if first is None else first.plate)[None])
         if photo is not None and first is not None:
             photo.begin(first.colors, first.coverage, first.halo)

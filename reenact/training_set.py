@@ -68,8 +68,9 @@ class TrainingSet:
         """`[N, h, w]` where pictures teach nothing, in cells of any size."""
         self.faces = torch.from_numpy(face_numbers(recording.params))
         renderer = ConditioningRenderer(
-            model, recording.camera.scaled(size, size), halo, shape=recording.shape, is_shaded=config.is_shaded
-        )
+            model, recording.camera.scaled(size, size), halo, shape=recording.shape, teeth_rise=recording.teeth_rise,
+            is_shaded=config.is_shaded,
+        )  # fmt: skip
         buffer = np.zeros((CHANNELS, size, size), np.float32)
         for frame in range(count):
             params = recording.params[frame].replace(reflectance=look.reflectance, illumination=look.illumination)

@@ -134,9 +134,9 @@ def test_a_config_from_before_colours_changed_makes_a_photograph_that_does_not()
 def test_of_a_base_it_takes_what_does_not_paint_another_person() -> None:
     lean = build_generator(GeneratorConfig(**{**SMALL.to_json(), "design": "lean"})).state_dict()
     taken = useful_weights(lean)
-    assert set(lean) - set(taken) == {"paint.weight", "paint.bias", "texture", "own_shape"}
+    assert set(lean) - set(taken) == {"paint.weight", "paint.bias", "texture", "own_shape", "teeth_rise"}
     own = photo().state_dict()
-    of_the_person = {"texture", "halo_cells", "halo_growth", "halo_views", "halo_rest", "own_shape"}
+    of_the_person = {"texture", "halo_cells", "halo_growth", "halo_views", "halo_rest", "own_shape", "teeth_rise"}
     assert set(own) - set(useful_weights(own)) == of_the_person
 
 

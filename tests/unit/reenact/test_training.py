@@ -189,22 +189,25 @@ def test_a_base_is_taken_over_where_it_fits(data: TrainingSet, tmp_path: Path) -
     assert torch.equal(second.generator.state_dict()["paint.weight"], fresh.generator.state_dict()["paint.weight"])
 
 
-def test_a_persons_own_shape_stays_with_the_weights_and_is_never_anothers(
+def test_a_persons_own_shape_and_teeth_stay_with_the_weights_and_are_never_anothers(
     model: FaceModel, recording: Recording, tmp_path: Path
 ) -> None:
     shape = np.random.default_rng(2).normal(0.0, 0.001, model.mean.shape).astype(np.float32)
-    own = dataclasses.replace(recording, shape=shape)
+    rise = np.array([-0.004, 0.006], np.float32)
+    own = dataclasses.replace(recording, shape=shape, teeth_rise=rise)
     plain, shaped = (TrainingSet(r, model, fit_appearance(model, r, frames=2), SMALL) for r in (recording, own))
     assert (plain.current != shaped.current).any()
     first = make_trainer(shaped, tmp_path / "first")
     for network in (first.generator, first.average):
         torch.testing.assert_close(network.own_shape, torch.from_numpy(shape))
+        torch.testing.assert_close(network.teeth_rise, torch.from_numpy(rise))
     base = first.generator.state_dict()
     other = Trainer(first.config, SMALL, plain, tmp_path, Processes(torch.device("cpu")), base)
     assert not other.generator.own_shape.any()
+    assert not other.generator.teeth_rise.any()
     camera = recording.camera
     drawn = ConditioningRenderer.of(first.average, camera, model).render(recording.params[3])
-    expected = ConditioningRenderer(model, camera, shape=shape).render(recording.params[3])
+    expected = ConditioningRenderer(model, camera, shape=shape, teeth_rise=rise).render(recording.params[3])
     np.testing.assert_array_equal(drawn, expected)
 
 
