@@ -87,5 +87,5 @@ def test_each_row_rises_by_its_own(teeth: Teeth) -> None:
     identity = np.zeros(IDENTITY_SIZE, np.float32)
     moved = teeth.neutral(identity, rise_m=np.array([-0.004, 0.006], np.float32)) - teeth.neutral(identity)
     upper, lower = np.split(moved, 2)
-    np.testing.assert_allclose(upper, np.tile(np.float32([0.0, -0.004, 0.0]), (len(upper), 1)), atol=1e-6)
-    np.testing.assert_allclose(lower, np.tile(np.float32([0.0, 0.006, 0.0]), (len(lower), 1)), atol=1e-6)
+    np.testing.assert_allclose(upper, np.tile([0.0, -0.004, 0.0], (len(upper), 1)), atol=1e-6)
+    np.testing.assert_allclose(lower, np.tile([0.0, 0.006, 0.0], (len(lower), 1)), atol=1e-6)
