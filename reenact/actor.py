@@ -235,6 +235,14 @@ def list_actors() -> list[Actor]:
     return actors
 
 
+def name_of(folder: Path) -> str:
+    """Give the name of the actor that a `folder` is a package of, or will be. Raises `ActorError` where it is none."""
+    name = folder.name.removesuffix(SUFFIX)
+    if not folder.name.endswith(SUFFIX) or not NAME_PATTERN.fullmatch(name):
+        raise ActorError(f"{folder} is no name for an actor: expected NAME{SUFFIX} with letters a-z, digits, - and _.")
+    return name
+
+
 def save_actor(
     folder: Path,
     generator: SpaceTimeGenerator,
@@ -255,9 +263,7 @@ def save_actor(
     import torch
     from safetensors.torch import save
 
-    name = folder.name.removesuffix(SUFFIX)
-    if not folder.name.endswith(SUFFIX) or not NAME_PATTERN.fullmatch(name):
-        raise ActorError(f"{folder} is no name for an actor: expected NAME{SUFFIX} with letters a-z, digits, - and _.")
+    name = name_of(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".saving-") as scratch:
         made = Path(scratch) / folder.name

@@ -27,7 +27,7 @@ from models.memory import keep_memory
 from models.params import FaceParams
 from models.perceptual import PerceptualWeightsError
 from models.training import choose_device
-from reenact.actor import Actor, ActorError, save_actor
+from reenact.actor import Actor, ActorError, name_of, save_actor
 from reenact.appearance import fit_appearance
 from reenact.consent import Consent, add_consent_arguments, consent_of_arguments
 from reenact.dataset import Indices, Recording, read_rendering
@@ -95,8 +95,7 @@ def run(args: argparse.Namespace) -> int:
         config = TrainingConfig(minutes=args.minutes, steps=args.steps)
         design = "" if args.design == "auto" else args.design
         generator = GeneratorConfig.of_size(args.resolution, design=design, window=args.window)
-        if args.output.suffix != ".actor":
-            raise ValueError(f"{args.output}: the package's name must end in .actor")
+        name_of(args.output)
         device = choose_device(args.device)
         base = read_base(args.base)
         consent = consent_of_arguments(args)

@@ -276,6 +276,15 @@ def test_a_video_that_will_not_do_is_refused_before_anything_long(
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
 
 
+@pytest.mark.parametrize("name", ["Nora.actor", "nora"])
+def test_a_name_that_no_package_may_have_is_refused_before_anything_long(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    assert main(["train", str(tmp_path / "in.mp4"), "-o", str(tmp_path / name), "--nobody"]) == 2
+    assert f"{name} is no name for an actor: expected NAME.actor with letters a-z" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_frames_are_judged_two_in_a_row() -> None:
     frames = np.arange(100, 400)
     chosen = pairs(frames, 40)
