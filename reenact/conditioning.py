@@ -58,8 +58,8 @@ class ConditioningRenderer:
         """Draw the head of `model` and, around it, the card `halo` of a generator that has one.
 
         The head is off its identity by a person's own `shape [V, 3]`, metres, and its teeth lie higher by `teeth_rise
-        [2]`, upper and lower. A generator with a card paints texels as
-        they are: tongue and inner mouth have some of their own. Unless it `is_shaded`, its diffuse colour stays black.
+        [2]`, upper and lower. A generator with a card paints texels as they are: tongue and inner mouth have some of
+        their own. Unless it `is_shaded`, its diffuse colour stays black.
         """
         self._model = model
         self._camera = camera
@@ -67,6 +67,7 @@ class ConditioningRenderer:
         self._skin = len(model.mean)
         self._copied = np.zeros(0, np.int64)
         codes, triangles = [model.correspondence.copy(), teeth.correspondence], model.triangles.copy()
+        behind_lips = is_tongue(model)[triangles].all(1)
         if halo is not None:
             tongue, places = tongue_correspondence(model)
             codes[0][tongue] = places
@@ -74,9 +75,8 @@ class ConditioningRenderer:
             self._copied, corners = inner.vertices, triangles[inner.triangles]
             triangles[inner.triangles] = sum(map(len, codes)) + np.searchsorted(inner.vertices, corners)
             codes.append(inner.correspondence)
+            behind_lips[inner.triangles] = True
         is_drawn = model.rigidity[model.triangles].min(1) > MIN_RIGIDITY
-        behind_lips = is_tongue(model)[model.triangles].all(1)
-        behind_lips[inner_mouth(model).triangles] = True
         self._triangles = np.concatenate([triangles[is_drawn], self._skin + teeth.triangles])
         self._is_behind_lips = np.append(behind_lips[is_drawn], np.ones(len(teeth.triangles), bool))
         self._num_head = len(self._triangles)
@@ -151,7 +151,7 @@ class ConditioningRenderer:
 
     @property
     def shows_mouth(self) -> NDArray[np.bool_]:
-        """`[H, W]` where the last frame shows what lies behind the lips: teeth, tongue, inner mouth."""
+        """`[H, W]` where the last frame shows teeth or tongue, or, of a head with a card, any of the inner mouth."""
         face = self._rasterizer.face
         is_head = (face >= 0) & (face < self._num_head)
         return np.asarray(is_head & self._is_behind_lips[np.where(is_head, face, 0)])

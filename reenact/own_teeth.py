@@ -85,7 +85,7 @@ class _Mouths:
         """Give the mean squared error with which each half's mouths are foretold by the other half's; NaN for none."""
         seen = self._seen(rise)
         pixels = sum(len(texels) for texels, _ in seen)
-        if pixels < LEAST_PIXELS * len(seen):
+        if len(seen) < 2 or pixels < LEAST_PIXELS * len(seen):
             return float("nan")
         first, second = (
             (np.concatenate([texels for texels, _ in half]), np.concatenate([colors for _, colors in half]))
