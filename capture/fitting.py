@@ -171,7 +171,8 @@ class Fitter:
         """Fit `points_px [478, 2]`. `frozen_expression [43]` holds the weights and fits pose and gaze alone.
 
         The detector's guess of depth, `depth_px [478]`, steadies yaw and pitch where it is given, and so do rotation
-        and gaze of a `hint`, another's reading of the face; a smile is at least about what the hint sees of one.
+        and gaze of a `hint`, another's reading of the face; a smile is at least about what the hint sees of one,
+        and its corner does not frown.
         """
         observed = self.rays(points_px, camera)
         start = self.last if self.last is not None else self._cold(observed)
@@ -237,7 +238,7 @@ class Fitter:
     ) -> tuple[Array, Array]:
         """Let gaze `[4]` and weights `[43]` explain what a `step` of pose leaves, drawn to rest by `precision`.
 
-        Smiles below those that were seen, `smiles [2]`, are drawn up to them.
+        Smiles below those that were seen, `smiles [2]`, are drawn up to them, and frowns of their corners to rest.
         """
         rest = slice(POSE.stop, SIZE)
         current = np.concatenate([gaze, weights])

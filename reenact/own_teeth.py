@@ -54,6 +54,8 @@ def find_teeth(recording: Recording, model: FaceModel, config: GeneratorConfig) 
     mouths = _Mouths(recording, model, config, frames, pictures)
     rise = np.zeros(2, np.float32)
     error = mouths.error(rise)
+    if not np.isfinite(error):
+        return rise
     for band, heights in enumerate((UPPER_M, LOWER_M)):
         tried = [np.where(np.arange(2) == band, np.float32(height), rise) for height in heights]
         errors = [mouths.error(one) for one in tried]
