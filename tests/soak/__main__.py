@@ -48,7 +48,8 @@ SHORT_HURRY = 3.0
 """How much more often something fails in those."""
 FLOOR = 0.1
 """Share of the samples that lie below what is judged of a long run with faults: each engine has threads and memory of
-its own, and which one runs is chance. What leaks raises the floor, too. A short run has too few samples for one."""
+its own, and which one runs is chance. What leaks raises the floor, too. A short run has too few samples for one: there,
+what was seen while warming up was no growth yet, either."""
 
 BOUNDS = {
     "memory": Bound(1.03, 1.1, 0.0, "MiB"),
@@ -198,7 +199,11 @@ def typical(values: list[float], *, by_floor: bool) -> float:
 def judge(soak: Soak, *, share: float, is_short: bool, is_faulty: bool) -> list[dict[str, Any]]:
     """Compare the first third after warm-up with the last, quantity by quantity."""
     # Between two sessions most threads and handles are gone: only what is live can be compared with what is live.
-    settled = [entry for entry in soak.samples[int(share * len(soak.samples)) :] if "latency" in entry]
+    num_warming = int(share * len(soak.samples))
+    warming, settled = (
+        [entry for entry in part if "latency" in entry]
+        for part in (soak.samples[:num_warming], soak.samples[num_warming:])
+    )
     rows = []
     for name, bound in BOUNDS.items():
         values = [entry[name] for entry in settled if name in entry]
@@ -208,6 +213,8 @@ def judge(soak: Soak, *, share: float, is_short: bool, is_faulty: bool) -> list[
             continue
         parts = values[:third], values[-third:]
         first, last = (typical(part, by_floor=is_faulty and not is_short) for part in parts)
+        if is_faulty and is_short:
+            first = max([first, *(entry[name] for entry in warming)])
         factor = bound.short_factor if is_short else bound.factor
         is_held = last <= factor * first + bound.extra
         if not is_held:

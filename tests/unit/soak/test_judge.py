@@ -50,3 +50,11 @@ def test_between_two_sessions_nothing_is_judged() -> None:
     soak = Soak(samples=[STEADY, away, away] * 20 + [STEADY] * 40)
     assert all(row["is_held"] for row in judge(soak, share=0.0, is_short=True, is_faulty=True))
     assert not soak.problems
+
+
+def test_a_short_run_with_faults_may_end_on_the_engine_that_it_began_with() -> None:
+    smaller = STEADY | {"memory": 700.0, "threads": 16.0}
+    soak = Soak(samples=[STEADY, smaller, smaller, STEADY])
+    judge(soak, share=0.25, is_short=True, is_faulty=True)
+    assert not soak.problems
+    assert grown({"memory": 0.3, "threads": 0.6}, is_faulty=True, is_short=True) == {"memory", "threads"}
