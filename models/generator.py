@@ -303,9 +303,9 @@ class SpaceTimeGenerator(nn.Module):
     def paint_live(self, unshuffled: Tensor, surface: Tensor, window: Tensor) -> Tensor:
         """Do `paint_prepared` for a live engine: one `surface`, in blocks of blocks as large as the magnification.
 
-        Gives `[B, h, w, C]`: arranged alike, channels last.
+        Gives `[B, h * w, C]`: arranged alike, channels last.
         """
-        return self.paint_prepared(unshuffled, [surface], window).permute(0, 2, 3, 1)
+        return self.paint_prepared(unshuffled, [surface], window).flatten(2).transpose(1, 2)
 
     def fuse_window(self, window: Tensor) -> Tensor:
         """Lay the stems of a window `[B, L, h, w, S]` side by side as channels, `[B, L * S, h, w]`."""
@@ -314,9 +314,12 @@ class SpaceTimeGenerator(nn.Module):
         joined = window.permute(0, 2, 3, 1, 4).reshape(batch, height, width, length * channels)
         return joined.permute(0, 3, 1, 2)
 
-    def texture_of(self, face: Tensor | None) -> Tensor:
-        """Give the texture as it is for faces of the numbers `[B, F]`, `[B, C, h, w]`; `[1, C, h, w]` for any face."""
-        return self.texture
+    def change_of(self, face: Tensor | None) -> Tensor | None:
+        """Give what faces of the numbers `[B, F]` add to the texture's first channels, `[B, 3, h', w']` over all of it.
+
+        None where that is nothing.
+        """
+        return None
 
     def sample_texture(self, correspondence: Tensor, face: Tensor | None = None) -> Tensor:
         """Look the texture up at codes `[B, 3, H, W]`: features and, last, coverage, `[B, texture + 1, H, W]`.
@@ -324,9 +327,10 @@ class SpaceTimeGenerator(nn.Module):
         `face` is as for `decode`.
         """
         covered = (correspondence.sum(1, keepdim=True) > 1e-3).to(correspondence.dtype)
-        grid = texture_places(correspondence)
-        texture = self.texture_of(face).expand(len(grid), -1, -1, -1)
-        sampled = functional.grid_sample(texture.float(), grid.float(), "bilinear", "border", align_corners=False)
+        grid = texture_places(correspondence).float()
+        sampled = _sample(self.texture, grid)
+        if (change := self.change_of(face)) is not None:
+            sampled = torch.cat([sampled[:, :3] + _sample(change, grid), sampled[:, 3:]], 1)
         return torch.cat([sampled.to(correspondence.dtype) * covered, covered], 1)
 
     def forward(self, frames: Tensor) -> Tensor:
@@ -342,6 +346,12 @@ def _keep_as_it_was(network: SpaceTimeGenerator, weights: dict[str, Tensor], pre
     for name in network.may_lack:
         if hasattr(network, name):
             weights.setdefault(prefix + name, network.get_buffer(name))
+
+
+def _sample(texture: Tensor, grid: Tensor) -> Tensor:
+    """Look `texture`, `[1, C, h, w]` or one for each of a batch, up at places `[B, H, W, 2]`: `[B, C, H, W]`."""
+    texture = texture.float().expand(len(grid), -1, -1, -1)
+    return functional.grid_sample(texture, grid, "bilinear", "border", align_corners=False)
 
 
 def texture_places(correspondence: Tensor) -> Tensor:

@@ -104,25 +104,18 @@ class PhotoGenerator(LeanGenerator):
         )
         return Halo(np.asarray(cells > 0.5), Outline(growth, views), rest if rest.any() else None)
 
-    def change_of(self, face: Tensor) -> Tensor:
+    @override
+    def change_of(self, face: Tensor | None) -> Tensor | None:
         """Give what faces of the numbers `[B, F]` add to the logits of colour, `[B, 3, h', w']`.
 
         Beyond what was seen of the person, and of each place, colours change no further.
         """
+        if face is None or not self.config.change_size:
+            return None
         mean, unit, low, high = self.face_range
         known = ((face - mean) / unit).clamp(low, high)
         added = (known @ self.changes.flatten(1)).reshape(len(face), *self.changes.shape[1:])
         return added.clamp(*self.change_bounds)
-
-    @override
-    def texture_of(self, face: Tensor | None) -> Tensor:
-        if face is None or not self.config.change_size:
-            return self.texture
-        change = functional.interpolate(
-            self.change_of(face), size=self.config.texture_size, mode="bilinear", align_corners=False
-        )
-        own = self.texture[:, :3] + change
-        return torch.cat([own, self.texture[:, 3:].expand(len(face), -1, -1, -1)], 1)
 
     @property
     @override

@@ -38,8 +38,8 @@ class CompiledStep(StreamingEngine):
         if is_half:
             network = _with_half(network, SURFACE)
         side, block = generator.config.resolution // self._block, self._block
-        painted = np.zeros((1, side, side, 4 * block * block), np.float32)
-        self._painted = painted[0]
+        painted = np.zeros((1, side * side, 4 * block * block), np.float32)
+        self._painted = painted.reshape(side, side, -1)
         properties = live_properties(hint, threads=threads)
         if cache is not None:
             properties["CACHE_DIR"] = str(cache)

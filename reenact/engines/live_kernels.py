@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from models.generator import CONDITIONING_CHANNELS, SURFACE_EXTRA
 from models.halo import HEAD_MIDDLE
 from models.photo_generator import EDGE_CODE
-from reenact.engines.texel_mixer import HALF, SINGLE, mix
+from reenact.engines.texel_mixer import CHANGE_BYTES, HALF, SINGLE, mix
 
 Array = NDArray[np.float32]
 Image = NDArray[np.uint8]
@@ -84,14 +84,33 @@ def layer_out(magnification: int) -> Kernel:
     return lay_out
 
 
+@numba.njit(inline="always")
+def _corners(
+    u: np.float32, v: np.float32, start: int, rows: int, columns: int, size: int
+) -> tuple[tuple[int, int, int, int], tuple[np.float32, np.float32]]:  # pragma: no cover - compiled
+    """Find the texels around a place, each of `u` and `v` 0 to 1, in a texture at the address `start`.
+
+    Gives the addresses of those on the left and right above and below, `size` bytes each, and how far right and down
+    of the first of them it lies.
+    """
+    x = min(max(u * _f32(columns) - _f32(0.5), _f32(0.0)), _f32(columns - 1))
+    y = min(max(v * _f32(rows) - _f32(0.5), _f32(0.0)), _f32(rows - 1))
+    left, top = int(x), int(y)
+    above = start + top * columns * size
+    below = start + min(top + 1, rows - 1) * columns * size
+    here, beside = left * size, min(left + 1, columns - 1) * size
+    return (above + here, above + beside, below + here, below + beside), (_f32(x - left), _f32(y - top))
+
+
 @functools.cache
 def looker_up(channels: int, block: int, magnification: int, *, is_half: bool = False) -> Kernel:
-    """Make `look_up(texture [h, w, C], conditioning [9, S, S], keep [9], surface)` for `channels` C.
+    """Make `look_up(texture [h, w, C], change [h', w', 4], conditioning [9, S, S], keep [9], surface)` for so many
+    `channels` C.
 
     Blocks of `surface` are `block` x `block` blocks of `magnification` x `magnification` pixels. It samples the texture
-    at the codes of the conditioning into `LiveInputs.surface`; 0 without a head, eyes and gaze too. The same function
-    as `SpaceTimeGenerator.sample_texture`: bilinear, edges repeated. Texture and surface are float32 or, `is_half`,
-    bfloat16 as uint16.
+    at the codes of the conditioning into `LiveInputs.surface`, and adds to its channels what it samples of `change`;
+    0 without a head, eyes and gaze too. The same function as `SpaceTimeGenerator.sample_texture`: bilinear,
+    edges repeated. Texture and surface are float32 or, `is_half`, bfloat16 as uint16.
     """
     stride = channels + SURFACE_EXTRA
     side = block * magnification
@@ -99,12 +118,11 @@ def looker_up(channels: int, block: int, magnification: int, *, is_half: bool = 
 
     @_compiled()
     def look_up(
-        texture: Array, conditioning: Array, keep: Array, surface: Array
+        texture: Array, change: Array, conditioning: Array, keep: Array, surface: Array
     ) -> None:  # pragma: no cover - compiled
         rows, columns = texture.shape[:2]
         height, width = surface.shape[:2]
-        last_column, last_row = _f32(columns - 1), _f32(rows - 1)
-        texels, places = texture.ctypes.data, surface.ctypes.data
+        texels, added, places = texture.ctypes.data, change.ctypes.data, surface.ctypes.data
         for block_row in range(height):
             for row in range(side):
                 y = block_row * side + row
@@ -114,10 +132,10 @@ def looker_up(channels: int, block: int, magnification: int, *, is_half: bool = 
                         first = _within(row, column, block, magnification) * stride
                         a, b, c = conditioning[3, y, x], conditioning[4, y, x], conditioning[5, y, x]
                         if a + b + c <= _MIN_CODE:
-                            place = surface[block_row, block_column, first : first + stride]
-                            if place[channels] != 0 or place[channels + 1] != 0:
+                            pixel = surface[block_row, block_column, first : first + stride]
+                            if pixel[channels] != 0 or pixel[channels + 1] != 0:
                                 for k in range(stride):
-                                    place[k] = 0
+                                    pixel[k] = 0
                             continue
                         a, b, c = keep[3] * a, keep[4] * b, keep[5] * c
                         is_covered = a + b + c > _MIN_CODE
@@ -125,69 +143,17 @@ def looker_up(channels: int, block: int, magnification: int, *, is_half: bool = 
                         share = abs(across) / (abs(across) + abs(depth) + _f32(1e-4))
                         around = (share if depth > 0 else _f32(2.0) - share) * _f32(0.5)
                         around = around if across > 0 else -around
-                        u = (around + _f32(1.0)) * _f32(columns) * _f32(0.5) - _f32(0.5)
-                        v = b * _f32(rows) - _f32(0.5)
-                        u, v = min(max(u, _f32(0.0)), last_column), min(max(v, _f32(0.0)), last_row)
-                        left, top = int(u), int(v)
-                        right, bottom = min(left + 1, columns - 1), min(top + 1, rows - 1)
-                        above, below = (
-                            texels + top * columns * channels * size,
-                            texels + bottom * columns * channels * size,
-                        )
-                        here, beside = left * channels * size, right * channels * size
-                        mix(
-                            channels, size, above + here, above + beside, below + here, below + beside,
-                            _f32(u - left), _f32(v - top), _f32(1.0) if is_covered else _f32(0.0),
-                            keep[6] * conditioning[6, y, x], keep[7] * conditioning[7, y, x],
-                            keep[8] * conditioning[8, y, x],
-                            places + ((block_row * width + block_column) * side * side * stride + first) * size,
+                        u = (around + _f32(1.0)) * _f32(0.5)
+                        corners, shares = _corners(u, b, texels, rows, columns, channels * size)
+                        changes, change_shares = _corners(u, b, added, change.shape[0], change.shape[1], CHANGE_BYTES)
+                        behind = (
+                            _f32(1.0) if is_covered else _f32(0.0), keep[6] * conditioning[6, y, x],
+                            keep[7] * conditioning[7, y, x], keep[8] * conditioning[8, y, x],
                         )  # fmt: skip
+                        place = places + ((block_row * width + block_column) * side * side * stride + first) * size
+                        mix(channels, size, corners, shares, changes, change_shares, behind, place)
 
     return look_up
-
-
-@functools.cache
-def changer(*, is_half: bool) -> Kernel:
-    """Make `change(rest [h, w, 3], added [h', w', 3], moves [h', w'], texture [h, w, C])`.
-
-    It writes the sum to the texture's first three channels, `added` enlarged bilinearly; between places that do not
-    move, where it would be nothing, the texture stays. That is float32 or, `is_half`, bfloat16 as uint16, rounded to
-    nearest even.
-    """
-
-    @_compiled()
-    def change(
-        rest: Array, added: Array, moves: NDArray[np.bool_], texture: Array
-    ) -> None:  # pragma: no cover - compiled
-        height, width = rest.shape[:2]
-        rows, columns = added.shape[:2]
-        line = np.empty((columns, 3), np.float32)
-        is_moving = np.empty(columns, np.bool_)
-        sums = np.empty(3, np.float32)
-        bits = sums.view(np.uint32)
-        for y in range(height):
-            v = max((_f32(y) + _f32(0.5)) * _f32(rows) / _f32(height) - _f32(0.5), _f32(0.0))
-            top = int(v)
-            bottom, down = min(top + 1, rows - 1), v - _f32(top)
-            for column in range(columns):
-                is_moving[column] = moves[top, column] or moves[bottom, column]
-                for k in range(3):
-                    above = added[top, column, k]
-                    line[column, k] = above + down * (added[bottom, column, k] - above)
-            for x in range(width):
-                u = max((_f32(x) + _f32(0.5)) * _f32(columns) / _f32(width) - _f32(0.5), _f32(0.0))
-                left = int(u)
-                right, across = min(left + 1, columns - 1), u - _f32(left)
-                if not (is_moving[left] or is_moving[right]):
-                    continue
-                for k in range(3):
-                    sums[k] = rest[y, x, k] + line[left, k] + across * (line[right, k] - line[left, k])
-                    if is_half:
-                        texture[y, x, k] = np.uint16((bits[k] + ((bits[k] >> 16) & 1) + 0x7FFF) >> 16)
-                    else:
-                        texture[y, x, k] = sums[k]
-
-    return change
 
 
 @functools.cache

@@ -33,7 +33,7 @@ class LiveStep(nn.Module):
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Take the arrays of `LiveInputs` and, where L is more than 1, past stems `[1, L - 1, h, w, S]`.
 
-        Gives paint and mask `[1, H / b, W / b, b * b * 4]`, in blocks as those of `LiveInputs.surface`, and the stem
+        Gives paint and mask `[1, H / b * W / b, b * b * 4]`, in blocks as those of `LiveInputs.surface`, and the stem
         `[1, h, w, S]`.
         """
         unshuffled, surface, reduced = (array.permute(0, 3, 1, 2) for array in inputs[:3])
@@ -78,7 +78,7 @@ class LiveInputs:
             raise ValueError(f"conditioning: expected {self._shape}, got {conditioning.shape}")
         self._lay_out(conditioning, self._keep, self.unshuffled[0], self.reduced[0])
         self._texture.follow(face)
-        self._look_up(self._texture.texels, conditioning, self._keep, self.surface[0])
+        self._look_up(self._texture.texels, self._texture.change, conditioning, self._keep, self.surface[0])
 
 
 def live_block(generator: SpaceTimeGenerator) -> int:

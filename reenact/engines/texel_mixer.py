@@ -17,6 +17,9 @@ Value = Any
 
 SINGLE, HALF = 4, 2
 """Bytes of a value: float32, or bfloat16 as a compiler without it keeps it."""
+CHANGE_CHANNELS = 4
+"""Values of a texel of change, the last one 0: as many as fit an instruction."""
+CHANGE_BYTES = CHANGE_CHANNELS * SINGLE
 
 
 @intrinsic(prefer_literal=True)
@@ -24,35 +27,35 @@ def mix(
     typing_context: Value,
     channels: Value,
     size: Value,
-    tl: Value,
-    tr: Value,
-    bl: Value,
-    br: Value,
-    du: Value,
-    dv: Value,
-    covered: Value,
-    gx: Value,
-    gy: Value,
-    gz: Value,
+    corners: Value,
+    shares: Value,
+    changes: Value,
+    change_shares: Value,
+    behind: Value,
     place: Value,
 ) -> Value:
-    """Write the mix of texels at four addresses, `channels` values of `size` bytes each, to the address `place`.
+    """Write the mix of texels, `channels` values of `size` bytes each, to the address `place`.
 
-    `du` and `dv`, 0 to 1, say how far right and down it lies; it is multiplied by `covered`, which is written behind
-    it, and then gx, gy and gz. `channels` and `size` are constants of the code that calls. bfloat16 is rounded to
-    nearest even.
+    They lie at the addresses `corners`, left and right above and below, and `shares`, 0 to 1, say how far right and
+    down the place lies. The mix of what is at `changes` with `change_shares`, float32, is added to the first values;
+    the sum is multiplied by the first of four numbers `behind`, which are written behind it. `channels` and `size` are
+    constants of the code that calls. bfloat16 is rounded to nearest even.
     """
     count, width = channels.literal_value, size.literal_value
-    shares = [types.float32] * 6
-    signature = types.void(channels, size, *[types.intp] * 4, *shares, types.intp)
+    addresses, pair = types.UniTuple(types.intp, 4), types.UniTuple(types.float32, 2)
+    behind_type = types.UniTuple(types.float32, 4)
+    signature = types.void(channels, size, addresses, pair, addresses, pair, behind_type, types.intp)
 
     def generate(context: Value, builder: Value, _: Value, arguments: Value) -> Value:
-        writer = _Writer(builder, width)
-        tl, tr, bl, br = (writer.read(address, count) for address in arguments[2:6])
-        across, down, cover = (writer.vector([value] * count) for value in arguments[6:9])
-        upper, lower = writer.between(tl, tr, across), writer.between(bl, br, across)
-        writer.write(builder.fmul(writer.between(upper, lower, down), cover), arguments[12], 0)
-        writer.write(writer.vector(list(arguments[8:12])), arguments[12], count)
+        def parts(index: int) -> list[Value]:
+            return [builder.extract_value(arguments[index], k) for k in range(arguments[index].type.count)]
+
+        writer, change_writer = _Writer(builder, width), _Writer(builder, SINGLE)
+        texels = writer.mix(parts(2), parts(3), count)
+        change = writer.resized(change_writer.mix(parts(4), parts(5), CHANGE_CHANNELS), count)
+        last, place = parts(6), arguments[7]
+        writer.write(builder.fmul(builder.fadd(texels, change), writer.vector([last[0]] * count)), place, 0)
+        writer.write(writer.vector(last), place, count)
         return context.get_dummy_value()
 
     return signature, generate
@@ -72,6 +75,19 @@ class _Writer:
         for index, value in enumerate(values):
             vector = self._builder.insert_element(vector, value, ir.Constant(ir.IntType(32), index))
         return vector
+
+    def mix(self, corners: list[Value], shares: list[Value], count: int) -> Value:
+        """Mix `count` values at four addresses, left and right above and below, so far right and down."""
+        tl, tr, bl, br = (self.read(address, count) for address in corners)
+        across, down = (self.vector([share] * count) for share in shares)
+        return self.between(self.between(tl, tr, across), self.between(bl, br, across), down)
+
+    def resized(self, vector: Value, count: int) -> Value:
+        """Cut a vector off at `count` values, or add zeros behind it."""
+        zeros = ir.Constant(vector.type, [0.0] * vector.type.count)
+        places = [min(k, vector.type.count) for k in range(count)]  # all beyond it are the first zero
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), count), places)
+        return self._builder.shuffle_vector(vector, zeros, mask)
 
     def between(self, first: Value, second: Value, share: Value) -> Value:
         """Go `share` of the way from one to the other."""

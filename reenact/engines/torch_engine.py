@@ -35,7 +35,7 @@ class TorchEngine(StreamingEngine):
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=is_bf16):
             painted, stem = self._network(*self._tensors, *past)
         np.copyto(self._ring.current, stem.float().numpy())
-        self._painted = painted[0].float().contiguous().numpy()
+        self._painted = painted.reshape(*self._inputs.surface.shape[1:3], -1).float().contiguous().numpy()
 
     def close(self) -> None:
         """Free the network."""

@@ -91,7 +91,7 @@ def test_weights_from_before_changes_had_bounds_change_without() -> None:
     before.face_range[2], before.face_range[3] = -3.0, 3.0
     after.load_state_dict({name: value for name, value in before.state_dict().items() if name != "change_bounds"})
     faces = torch.full((1, FACE_NUMBERS), 2.0)
-    torch.testing.assert_close(after.texture_of(faces), before.texture_of(faces))
+    torch.testing.assert_close(after.change_of(faces), before.change_of(faces))
 
 
 def test_its_colours_follow_the_face_as_far_as_was_seen() -> None:
@@ -104,15 +104,16 @@ def test_its_colours_follow_the_face_as_far_as_was_seen() -> None:
     bounds = torch.tensor([-10.0, 10.0])[:, None, None, None].repeat(1, 3, 8, 12)
     bounds[:, 1] = torch.tensor([-0.5, 0.75])[:, None, None]
     generator.begin_changing(maps, torch.full((3, 8, 12), 0.25), face_range, bounds)
-    rest = generator.texture_of(None)
-    torch.testing.assert_close(rest[:, :3], before[:, :3] + 0.25)
+    torch.testing.assert_close(generator.texture[:, :3], before[:, :3] + 0.25)
+    codes = torch.rand(4, 3, 16, 16)
+    rest = generator.sample_texture(codes)
     faces = torch.full((4, FACE_NUMBERS), 0.2)
     faces[:, 3] = torch.tensor([0.2, 0.4, 0.9, -5.0])
-    change = (generator.texture_of(faces) - rest).mean((2, 3))
+    change = (generator.sample_texture(codes, faces) - rest).mean((2, 3))
     torch.testing.assert_close(change[:, 0], torch.tensor([0.0, 1.0, 1.5, -0.5]))
     assert not change[:, 1:].any()
     faces[:, 4] = torch.tensor([0.2, 0.25, 0.4, 0.0])  # 0, 0.5, 2 and -2 units: the place itself was seen less far
-    change = (generator.texture_of(faces) - rest).mean((2, 3))
+    change = (generator.sample_texture(codes, faces) - rest).mean((2, 3))
     torch.testing.assert_close(change[:, 1], torch.tensor([0.0, 0.5, 0.75, -0.5]))
 
 
@@ -121,7 +122,7 @@ def test_a_config_from_before_colours_changed_makes_a_photograph_that_does_not()
     del values["change_size"]
     generator = photo(GeneratorConfig.from_json(values))
     assert "changes" not in generator.state_dict()
-    assert generator.texture_of(torch.zeros(2, FACE_NUMBERS)) is generator.texture
+    assert generator.change_of(torch.zeros(2, FACE_NUMBERS)) is None
     assert GeneratorConfig.of_size(256).change_size == CHANGE_SIZE
     assert GeneratorConfig.of_size(256, design="lean").change_size == ()
     assert not GeneratorConfig.of_size(256).is_shaded

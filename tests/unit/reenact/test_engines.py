@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from models.face import FaceModel
 from models.face_numbers import FACE_NUMBERS
-from models.generator import SpaceTimeGenerator, into_blocks
+from models.generator import SpaceTimeGenerator, into_blocks, out_of_blocks
 from models.photo_generator import PhotoGenerator, soften
 from models.quantization import RangeProbe
 from reenact import consent
@@ -27,7 +27,6 @@ from reenact.engines import int8_form as int8_form_module
 from reenact.engines import live_kernels, openvino_engine, select
 from reenact.engines.engine import Engine, EngineError
 from reenact.engines.live_step import LiveInputs
-from reenact.engines.live_texture import LiveTexture
 from reenact.engines.openvino_engine import OpenVinoEngine, has_bf16
 from reenact.engines.select import make_engine, refusal
 from reenact.engines.torch_engine import TorchEngine
@@ -205,34 +204,38 @@ def test_inputs_are_laid_out_as_the_generator_does(design: str, magnification: i
 
 
 @pytest.mark.parametrize("is_half", [False, True])
-def test_the_texture_follows_the_face_as_the_generators_does(is_half: bool) -> None:
+def test_the_surface_follows_the_face_as_the_generators_does(is_half: bool) -> None:
     generator = make_generator(design="photo")
     assert isinstance(generator, PhotoGenerator)
     generator.changes[:, :, :3, :5] = 0.0  # never seen, and therefore not changing
-    texture = LiveTexture(generator, is_half=is_half)
-    rng = np.random.default_rng(3)
+    inputs, frame, rng = LiveInputs(generator, is_half=is_half), random_conditioning(1), np.random.default_rng(3)
+
+    def surface(face: NDArray[np.float32] | None) -> torch.Tensor:
+        """Give what is looked up of the texture, with coverage, laid out as the generator does."""
+        inputs.set(frame[0], face)
+        array = torch.from_numpy(inputs.surface.copy())
+        values = array.view(torch.bfloat16).float() if is_half else array
+        return out_of_blocks(values.permute(0, 3, 1, 2), generator.block)[:, :-3]
 
     def difference(face: NDArray[np.float32] | None) -> float:
         with torch.no_grad():
-            wanted = generator.texture_of(None if face is None else torch.from_numpy(face[None]))[0].permute(1, 2, 0)
-        texels = torch.from_numpy(texture.texels)
-        got = texels.view(torch.bfloat16) if is_half else texels
-        if is_half:
-            wanted = wanted.bfloat16()
-        # Half a step of bfloat16, where sums of another order fall on the other side of it.
-        return float(((got - wanted).abs().float() / (wanted.abs().float() + 0.05)).max())
+            codes = torch.from_numpy(frame[:, 3:6])
+            wanted = generator.sample_texture(codes, None if face is None else torch.from_numpy(face[None]))
+        # Of how far each channel goes: bfloat16 has eight bits.
+        return float(((surface(face) - wanted).abs().amax((2, 3)) / wanted.abs().amax((2, 3))).max())
 
-    limit = 0.01 if is_half else 1e-4
-    assert difference(None) == 0.0
-    at_rest = texture.texels.copy()
+    limit = 2.0**-7 if is_half else 1e-4
+    assert difference(None) < limit
+    at_rest = surface(None)
     for _ in range(2):
         face = rng.normal(0, 1, FACE_NUMBERS).astype(np.float32)
-        texture.follow(face)
         assert difference(face) < limit
-        changed = texture.texels[..., :3] != at_rest[..., :3]
-        assert 0.75 < changed.mean() < 0.95
-        assert not changed[:9, :17].any()
-        np.testing.assert_array_equal(texture.texels[..., 3:], at_rest[..., 3:])
+        change = (surface(face) - at_rest).abs()
+        assert change[:, :3].mean() > 0.1
+        assert not change[:, 3:].any()
+    assert inputs._texture.change[3:, 5:, :3].all()
+    assert not inputs._texture.change[:3, :5].any()
+    assert not inputs._texture.change[..., 3].any()
 
 
 @pytest.mark.parametrize("make", [TorchEngine, pytest.param(OpenVinoEngine, marks=pytest.mark.openvino)])
