@@ -22,7 +22,6 @@ from models.face import FaceModel
 from models.generator import GeneratorConfig, texture_places
 from models.halo import BOTTOM_M, CELLS, TOP_M, Halo
 from models.mouth import inner_mouth, tongue_correspondence
-from models.params import FaceParams
 from models.teeth import Teeth
 from reenact.conditioning import CHANNELS, GROUPS, ConditioningRenderer
 from reenact.dataset import Recording
@@ -89,13 +88,13 @@ class _Seen:
         return _Seen(np.where(is_gone, -1, self.texel), np.where(is_gone, -1, self.cell), self.picture)
 
 
-def look_first(recording: Recording, model: FaceModel, look: FaceParams, config: GeneratorConfig) -> FirstLook:
-    """Look at a spread of training pictures; `look` gives reflectance and illumination."""
+def look_first(recording: Recording, model: FaceModel, config: GeneratorConfig) -> FirstLook:
+    """Look at a spread of training pictures."""
     size = config.texture_size
     found = find_outline(recording)
     poses = np.stack([recording.params.rotation, recording.params.translation])[:, recording.training]
     halo = Halo(outline=found.outline, rest=np.median(poses, 1).astype(np.float32))
-    seen = list(_watch(recording, model, look, config, halo, spread(recording.training, FRAMES)))
+    seen = list(_watch(recording, model, config, halo, spread(recording.training, FRAMES)))
     some = slice(None, None, max(1, len(seen) // BACKGROUND_FRAMES))
     median = np.median([one.picture for one in seen[some]], 0).astype(np.float32) / 255.0
     sums = _Sums(seen, median, size)
@@ -116,12 +115,7 @@ def look_first(recording: Recording, model: FaceModel, look: FaceParams, config:
 
 
 def _watch(
-    recording: Recording,
-    model: FaceModel,
-    look: FaceParams,
-    config: GeneratorConfig,
-    halo: Halo,
-    frames: NDArray[np.int64],
+    recording: Recording, model: FaceModel, config: GeneratorConfig, halo: Halo, frames: NDArray[np.int64]
 ) -> Iterator[_Seen]:
     """Render frames with the whole card `halo`, and say what each pixel shows."""
     size = config.resolution
@@ -132,8 +126,7 @@ def _watch(
     cell_of = np.append(np.tile(np.arange(CELLS[0] * CELLS[1], dtype=np.int16), 2), np.int16(-1))  # two triangles each
     buffer = np.zeros((CHANNELS, size, size), np.float32)
     for frame in frames:
-        params = recording.params[int(frame)].replace(reflectance=look.reflectance, illumination=look.illumination)
-        codes = torch.from_numpy(renderer.render(params, buffer)[None, GROUPS["correspondence"]])
+        codes = torch.from_numpy(renderer.render(recording.params[int(frame)], buffer)[None, GROUPS["correspondence"]])
         texel = texels_of(codes, config.texture_size)[0].numpy()
         yield _Seen(texel, cell_of[np.maximum(renderer.halo_triangles, -1)], recording.picture(int(frame), size))
 

@@ -183,7 +183,7 @@ def prepare(
     processes.agree(0.0)  # nobody resumes before an old checkpoint is gone
     recording = dataclasses.replace(recording, teeth_rise=find_teeth(recording, model, generator))
     look = fit_appearance(model, recording)
-    first = look_first(recording, model, look, generator) if generator.design == "photo" else None
+    first = look_first(recording, model, generator) if generator.design == "photo" else None
     halo = first.halo if first is not None else None
     with Progress(len(recording.params.rotation), "conditioning") as progress:
         data = TrainingSet(recording, model, look, generator, halo, on_frame=progress.advance)

