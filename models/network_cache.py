@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from typing import Any
 from models.cache import cache_folder
 
 logger = logging.getLogger(__name__)
+
+_making = threading.RLock()
+"""PyTorch traces one network at a time: two at once, in two sessions or beside a tracker that loads, fail."""
 
 
 def network_folder() -> Path:
@@ -24,8 +28,13 @@ def network_folder() -> Path:
 def stored(path: Path, make: Callable[[], Any]) -> Any:  # noqa: ANN401 - untyped package
     """Read the network at `path`, an .xml with its .bin beside; where there is none that can be read, `make` it first.
 
-    What is made is written whole or not at all.
+    What is made is written whole or not at all, one network after the other.
     """
+    with _making:
+        return _stored(path, make)
+
+
+def _stored(path: Path, make: Callable[[], Any]) -> Any:  # noqa: ANN401
     import openvino
 
     core = openvino.Core()
