@@ -26,6 +26,7 @@ from models.teeth import Teeth
 from reenact.conditioning import CHANNELS, GROUPS, ConditioningRenderer
 from reenact.dataset import Recording
 from reenact.head_outline import HeadOutline, find_outline
+from reenact.training_set import TrainingSet
 
 Array = NDArray[np.float32]
 
@@ -69,6 +70,8 @@ class FirstLook:
     """`[3, S, S]` the background, guessed where it is never seen."""
     halo: Halo
     """The card, cut to the cells that show something, and how it grows."""
+    reach: HeadOutline
+    """How far the person reaches around the head."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,26 +84,49 @@ class _Seen:
     """`[H, W]` cell of the card that it shows, -1 for none."""
     picture: NDArray[np.uint8]
     """`[H, W, 3]`"""
+    told: NDArray[np.bool_]
+    """`[H, W]` where it tells anything."""
 
     def cut(self, cells: NDArray[np.bool_]) -> _Seen:
         """Give what is seen with the card cut to `cells`: behind it there is nothing."""
         is_gone = (self.cell >= 0) & ~cells.ravel()[self.cell]
-        return _Seen(np.where(is_gone, -1, self.texel), np.where(is_gone, -1, self.cell), self.picture)
+        return _Seen(np.where(is_gone, -1, self.texel), np.where(is_gone, -1, self.cell), self.picture, self.told)
 
 
 def look_first(recording: Recording, model: FaceModel, config: GeneratorConfig) -> FirstLook:
     """Look at a spread of training pictures."""
-    size = config.texture_size
     found = find_outline(recording)
     poses = np.stack([recording.params.rotation, recording.params.translation])[:, recording.training]
     halo = Halo(outline=found.outline, rest=np.median(poses, 1).astype(np.float32))
     seen = list(_watch(recording, model, config, halo, spread(recording.training, FRAMES)))
-    some = slice(None, None, max(1, len(seen) // BACKGROUND_FRAMES))
-    median = np.median([one.picture for one in seen[some]], 0).astype(np.float32) / 255.0
-    sums = _Sums(seen, median, size)
-    cells = _cells(seen[some], sums.background_error > 2.0 * sums.variance + STRANGER, found)
-    seen = [one.cut(cells) for one in seen]
-    plate = _background(seen[some], median)
+    some = _some(seen)
+    median, _ = _median(some, [one.told for one in some])
+    sums = _Sums(seen, median, config.texture_size)
+    cells = _cells(some, sums.background_error > 2.0 * sums.variance + STRANGER, found)
+    halo = Halo(cells, found.outline, halo.rest)
+    return _look([one.cut(cells) for one in seen], median, found, halo, config.texture_size, model)
+
+
+def look_again(first: FirstLook, data: TrainingSet, model: FaceModel, config: GeneratorConfig) -> FirstLook:
+    """Look at the pictures of `data` once more, but not at what moved by itself in them; the card stays as it is."""
+    recording = data.recording
+    frames = spread(recording.training, FRAMES)
+    told = [~data.moved_at(data.index[int(frame)]).numpy() for frame in frames]
+    seen = list(_watch(recording, model, config, first.halo, frames, told))
+    median, count = _median(_some(seen), [one.told for one in _some(seen)])
+    median = np.where(count[..., None] > 0, median, first.plate.numpy().transpose(1, 2, 0))
+    return _look(seen, median, first.reach, first.halo, config.texture_size, model)
+
+
+def _some(seen: Sequence[_Seen]) -> Sequence[_Seen]:
+    return seen[:: max(1, len(seen) // BACKGROUND_FRAMES)]
+
+
+def _look(
+    seen: Sequence[_Seen], median: Array, found: HeadOutline, halo: Halo, size: tuple[int, int], model: FaceModel
+) -> FirstLook:
+    """Tell the person from the background in pictures with the card `halo`, whose median is `median [S, S, 3]`."""
+    plate = _background(_some(seen), median)
     sums = _Sums(seen, plate, size)
     odds = ((sums.background_error + TIE) / (sums.variance + NOISE)) ** SHARPNESS
     everything = np.concatenate([sums.mean, (odds / (1.0 + odds))[:, None]], 1)
@@ -111,24 +137,32 @@ def look_first(recording: Recording, model: FaceModel, config: GeneratorConfig) 
         texture[3, torch.from_numpy(is_guessed)] = torch.from_numpy(found.contains(places[is_guessed])).float()
     is_seen = torch.from_numpy(sums.count.reshape(1, *size) >= LEARNED_SHARE * len(seen))
     background = torch.from_numpy(plate.transpose(2, 0, 1).copy())
-    return FirstLook(texture[:3], texture[3:], is_seen, background, Halo(cells, found.outline, halo.rest))
+    return FirstLook(texture[:3], texture[3:], is_seen, background, halo, found)
 
 
 def _watch(
-    recording: Recording, model: FaceModel, config: GeneratorConfig, halo: Halo, frames: NDArray[np.int64]
+    recording: Recording,
+    model: FaceModel,
+    config: GeneratorConfig,
+    halo: Halo,
+    frames: NDArray[np.int64],
+    told: Sequence[NDArray[np.bool_]] | None = None,
 ) -> Iterator[_Seen]:
-    """Render frames with the whole card `halo`, and say what each pixel shows."""
+    """Render frames with the card `halo`, and say what each pixel shows, where it is `told`."""
     size = config.resolution
     camera = recording.camera.scaled(size, size)
     renderer = ConditioningRenderer(
         model, camera, halo, shape=recording.shape, teeth_rise=recording.teeth_rise, is_shaded=False
     )
-    cell_of = np.append(np.tile(np.arange(CELLS[0] * CELLS[1], dtype=np.int16), 2), np.int16(-1))  # two triangles each
+    # Two triangles each.
+    cell_of = np.append(np.tile(np.flatnonzero(halo.cells.ravel()).astype(np.int16), 2), np.int16(-1))
     buffer = np.zeros((CHANNELS, size, size), np.float32)
-    for frame in frames:
+    everything = np.ones((size, size), bool)
+    for index, frame in enumerate(frames):
         codes = torch.from_numpy(renderer.render(recording.params[int(frame)], buffer)[None, GROUPS["correspondence"]])
         texel = texels_of(codes, config.texture_size)[0].numpy()
-        yield _Seen(texel, cell_of[np.maximum(renderer.halo_triangles, -1)], recording.picture(int(frame), size))
+        cell = cell_of[np.maximum(renderer.halo_triangles, -1)]
+        yield _Seen(texel, cell, recording.picture(int(frame), size), everything if told is None else told[index])
 
 
 def texels_of(codes: Tensor, size: tuple[int, ...]) -> Tensor:
@@ -150,7 +184,7 @@ class _Sums:
         self._total = np.zeros((texels, 3))
         self._square, self._off = np.zeros(texels), np.zeros(texels)
         for seen in pictures:
-            known = seen.texel >= 0
+            known = (seen.texel >= 0) & seen.told
             texel, color, behind = seen.texel[known], seen.picture[known].astype(np.float32) / 255.0, background[known]
             self.count += np.bincount(texel, minlength=texels)
             for channel in range(3):
@@ -207,16 +241,23 @@ def _filled(cells: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return filled
 
 
+def _median(seen: Sequence[_Seen], shown: Sequence[NDArray[np.bool_]]) -> tuple[Array, NDArray[np.int64]]:
+    """Give the median `[H, W, 3]`, 0 to 1, of pictures where each is `shown [H, W]`, and of how many `[H, W]`."""
+    pictures = np.stack([np.where(where[..., None], one.picture, 256) for one, where in zip(seen, shown, strict=True)])
+    pictures = np.sort(pictures.astype(np.int16), 0)  # what is not shown comes last
+    count = np.sum(shown, 0)
+    middle = [
+        np.maximum(index, 0)[None, ..., None] for index in ((count - 1) // 2, np.minimum(count // 2, len(seen) - 1))
+    ]
+    low, high = (np.take_along_axis(pictures, index, 0)[0] for index in middle)
+    return np.where(count[..., None] > 0, (low + high) / 510.0, 0.0).astype(np.float32), count
+
+
 def _background(seen: Sequence[_Seen], median: Array) -> Array:
     """Give the background `[S, S, 3]`: the median of what is seen beside the head, and its edges beyond."""
-    stack = [
-        np.where((one.texel < 0)[..., None], one.picture.astype(np.float32) / 255.0, np.nan).astype(np.float16)
-        for one in seen
-    ]
-    pictures = np.stack(stack)
-    is_seen = np.isfinite(pictures[..., 0]).sum(0) >= min(LEAST_SEEN, len(seen))
-    plate = median.copy()
-    plate[is_seen] = np.nanmedian(pictures[:, is_seen].astype(np.float32), 0)
+    plate, count = _median(seen, [(one.texel < 0) & one.told for one in seen])
+    is_seen = count >= min(LEAST_SEEN, len(seen))
+    plate = np.where(is_seen[..., None], plate, median)
     if not is_seen.any():
         return plate
     # Where it was never seen it goes on as its edges say, ever more evenly.
@@ -269,15 +310,22 @@ def _spread(values: NDArray[np.float64], count: NDArray[np.float64], size: tuple
     total = torch.from_numpy(values.T.reshape(1, -1, *size)).float() * weight
     result, is_known = total / weight.clamp(min=1.0), weight >= LEAST_SEEN
     # A texel that is seen from the side alone, a few pixels in all, would be a speck where a head turns towards it.
-    around = functional.avg_pool2d(total, 5, 1, 2) / functional.avg_pool2d(weight, 5, 1, 2).clamp(min=1e-9)
+    around = _around(total, 2) / _around(weight, 2).clamp(min=1e-9)
     result = around + (weight / SURELY_SEEN).clamp(max=1.0) * (result - around)
     total, weight = total * is_known, weight * is_known
     reach = 1
     while not bool(is_known.all()) and reach < max(size):
-        near = functional.avg_pool2d(weight, 2 * reach + 1, 1, reach)
-        guess = functional.avg_pool2d(total, 2 * reach + 1, 1, reach) / near.clamp(min=1e-9)
+        near = _around(weight, reach)
+        guess = _around(total, reach) / near.clamp(min=1e-9)
         is_new = ~is_known & (near > 1e-9)
         result = torch.where(is_new, guess, result)
         is_known = is_known | is_new
         reach *= 2
     return result[0]
+
+
+def _around(values: Tensor, reach: int) -> Tensor:
+    """Average `values [B, C, h, w]` over the square that goes so many texels in each direction; 0 beyond the edges."""
+    size = 2 * reach + 1
+    # Row by row and then column by column: at the widest, hundreds of times as fast.
+    return functional.avg_pool2d(functional.avg_pool2d(values, (1, size), 1, (0, reach)), (size, 1), 1, (reach, 0))

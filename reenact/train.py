@@ -31,7 +31,7 @@ from reenact.actor import Actor, ActorError, name_of, save_actor
 from reenact.appearance import fit_appearance
 from reenact.consent import Consent, add_consent_arguments, consent_of_arguments
 from reenact.dataset import Indices, Recording, read_rendering
-from reenact.first_look import look_first
+from reenact.first_look import look_again, look_first
 from reenact.journal import GRID, Journal
 from reenact.own_teeth import find_teeth
 from reenact.quality import measure
@@ -51,7 +51,7 @@ JUDGED = 12
 MOST_JUDGED = 160
 """Held-out frames that a finished one is judged on at most: LPIPS takes as long as a step of training."""
 PREVIEW_SIZE = 256
-RECIPE = 9
+RECIPE = 10
 """Checkpoints of another recipe are not gone on from."""
 
 
@@ -188,6 +188,8 @@ def prepare(
     with Progress(len(recording.params.rotation), "conditioning") as progress:
         data = TrainingSet(recording, model, look, generator, halo, on_frame=progress.advance)
     data.moved = find_moved_bodies(data)
+    if first is not None and bool(data.moved.any()):
+        first = look_again(first, data, model, generator)
     trainer = Trainer(config, generator, data, work, processes, base, first)
     trainer.resume()
     return trainer, look

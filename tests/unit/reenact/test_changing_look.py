@@ -8,10 +8,11 @@ import torch
 
 from models.face_numbers import FACE_NUMBERS, face_numbers
 from models.generator import CONDITIONING_CHANNELS, texture_places
-from models.halo import Halo
+from models.halo import DIRECTIONS, Halo
 from models.params import EXPRESSION_INDEX, FaceParams
 from reenact.changing_look import find_changes
 from reenact.first_look import FirstLook
+from reenact.head_outline import HeadOutline
 from reenact.training_set import TrainingSet
 
 SIZE, GRID, FRAMES = 48, (8, 12), 1200
@@ -50,6 +51,7 @@ def a_look(is_seen: torch.Tensor | None = None) -> FirstLook:
         colors=torch.full((3, 64, 96), 0.45), coverage=torch.full((1, 64, 96), 0.98),
         is_seen=torch.ones(1, 64, 96, dtype=torch.bool) if is_seen is None else is_seen,
         plate=torch.full((3, SIZE, SIZE), 0.1), halo=Halo(),
+        reach=HeadOutline(Halo().outline, np.zeros(DIRECTIONS, np.float32)),
     )  # fmt: skip
 
 

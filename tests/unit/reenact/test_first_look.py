@@ -1,13 +1,32 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import cast
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from models.camera import Camera
 from models.face import FaceModel
+from models.generator import GeneratorConfig
+from models.halo import DIRECTIONS, Halo
 from models.mouth import inner_mouth, tongue_correspondence
+from models.params import FaceParams
 from models.teeth import Teeth
-from reenact.first_look import LEAST_SEEN, SURELY_SEEN, TONGUE, USUAL_PIXELS, _fill, _spread, texels_of
+from reenact.first_look import (
+    LEAST_SEEN,
+    SURELY_SEEN,
+    TONGUE,
+    USUAL_PIXELS,
+    FirstLook,
+    _fill,
+    _spread,
+    look_again,
+    texels_of,
+)
+from reenact.head_outline import HeadOutline
+from reenact.training_set import TrainingSet
 
 SIZE = (256, 384)
 SKIN = (0.8, 0.6, 0.5, 0.9)
@@ -62,3 +81,40 @@ def test_a_texel_that_few_pixels_showed_is_no_speck() -> None:
     assert texture[few] > 0.5
     assert texture[many] == 0.0
     np.testing.assert_allclose(np.delete(texture, [few, many]), 0.6, atol=1e-6)
+
+
+def test_what_moved_by_itself_is_not_looked_at_again() -> None:
+    """Two thirds of the pictures show a body in the corner and on the chin that they do not tell of."""
+    count, size = 24, 128
+    config, model = GeneratorConfig.of_size(size), FaceModel.load()
+    pictures = np.full((count, size, size, 3), 200, np.uint8)
+    pictures[:, 20:110, 30:98] = 120  # a head, as far as it is drawn, before a wall
+    moved = torch.zeros(count, size, size, dtype=torch.bool)
+    moved[count // 3 :, 64:, :64] = True
+    pictures[count // 3 :, 64:, :64] = 20
+    recording = SimpleNamespace(
+        training=np.arange(count), params=FaceParams.stack([FaceParams.neutral(distance_m=0.6)] * count),
+        camera=Camera.webcam(size, size), shape=None, teeth_rise=None, picture=lambda frame, _: pictures[frame],
+    )  # fmt: skip
+    data = SimpleNamespace(recording=recording, index={frame: frame for frame in range(count)})
+    texels = config.texture_size
+    reach = HeadOutline(Halo().outline, np.full(DIRECTIONS, np.nan, np.float32))
+    first = FirstLook(
+        torch.zeros(3, *texels), torch.ones(1, *texels), torch.ones(1, *texels, dtype=torch.bool),
+        torch.full((3, size, size), 20.0 / 255.0), Halo(np.zeros(Halo().cells.shape, bool)), reach,
+    )  # fmt: skip
+
+    def look(moved: torch.Tensor) -> FirstLook:
+        data.moved_at = lambda row: moved[row]
+        return look_again(first, cast("TrainingSet", data), model, config)
+
+    again, believed = look(moved), look(torch.zeros_like(moved))
+    corner = slice(None), slice(112, None), slice(0, 24)
+    torch.testing.assert_close(again.plate[corner], torch.full((3, 16, 24), 200 / 255), atol=1e-3, rtol=0)
+    torch.testing.assert_close(believed.plate[corner], torch.full((3, 16, 24), 20 / 255), atol=1e-3, rtol=0)
+    # The same on the head, where it was drawn there.
+    off = (again.colors - believed.colors).amax(0)
+    assert off.max() > 0.2
+    assert again.colors[:, again.is_seen[0]].min() > 110 / 255
+    torch.testing.assert_close(again.plate[:, :10], believed.plate[:, :10])
+    assert again.halo is first.halo
