@@ -27,7 +27,10 @@ from tests.e2e.live import ARGUMENTS, VIEWPORT, resident_mib, serving
 
 SAMPLE_S = 2.0
 VIEWER_S = 20.0
-"""A viewer is there for this long, and then away for as long."""
+"""A viewer is away for this long, and then there for as long."""
+SHORT_AWAY_S = 4.0
+"""For how long a viewer is away in a short run: each has handles of its own, and the few samples of its beginning and
+its end must be of the same."""
 WARM_UP = 0.3
 """Share of the run, and at least one reload of it, after which everything should be as it will be."""
 
@@ -130,9 +133,12 @@ def go_live(page: Page, address: str, soak: Soak) -> None:
             return
 
 
-def visit(browser: Browser, address: str, viewer: Page | None, since_s: float, soak: Soak) -> Page | None:
+def visit(
+    browser: Browser, address: str, viewer: Page | None, since_s: float, soak: Soak, *, is_short: bool
+) -> Page | None:
     """Let the viewer come, stay, or go."""
-    is_there = int(since_s / VIEWER_S) % 2 == 1
+    away_s = SHORT_AWAY_S if is_short else VIEWER_S
+    is_there = since_s % (away_s + VIEWER_S) >= away_s
     if is_there and viewer is None:
         viewer = browser.new_page(viewport={"width": 320, "height": 320})
         viewer.goto(f"{address}/view/live")
@@ -163,7 +169,7 @@ def run(
             if now - loaded >= reload_s:
                 go_live(page, address, soak)
                 loaded = time.monotonic()
-            viewer = visit(browser, address, viewer, now - began, soak)
+            viewer = visit(browser, address, viewer, now - began, soak, is_short=is_short)
             page.wait_for_timeout(1000 * SAMPLE_S)
             soak.samples.append(sample(process.pid, page))
             tell(soak, now - began)
