@@ -93,8 +93,7 @@ class LeanGenerator(SpaceTimeGenerator):
         sees it, an average, becomes part of the weights.
         """
         if self.config.magnification == 1:
-            x = self._features(unshuffled, self.enter_surface(surface), window)
-            return _painted([self.paint(x)] if self.own is None else [self.paint(x), self.own(surface)])
+            return super().paint_live(unshuffled, surface, window)
         outer, inner = self.block**2, self.config.magnification**2
         channels, fine = surface.shape[1] // (outer * inner), self.config.fine_channels
 
@@ -121,7 +120,10 @@ class LeanGenerator(SpaceTimeGenerator):
         parts = [functional.conv2d(x, weight, bias), alike(self.fine_paint, finer)]
         if self.own is not None:
             parts.append(alike(self.own, surface))
-        return _painted(parts)
+        # With rows and columns as one, OpenVINO sees that nothing has to be moved.
+        return torch.sigmoid(
+            sum((part.flatten(2).transpose(1, 2) for part in parts[1:]), parts[0].flatten(2).transpose(1, 2))
+        )
 
     def _features(self, unshuffled: Tensor, surface: Tensor, window: Tensor) -> Tensor:
         """Go down and up the trunk: the last features, at half its size. `surface` is what enters beside the frame."""
@@ -141,10 +143,3 @@ class LeanGenerator(SpaceTimeGenerator):
         parts = painted.reshape(batch, BLOCK, BLOCK, 4, height, width).permute(0, 3, 4, 1, 5, 2)
         coarse = parts.reshape(batch, 4, BLOCK * height, BLOCK * width).repeat(1, BLOCK**2, 1, 1)
         return coarse + self.fine_paint(activate(fine))
-
-
-def _painted(parts: list[Tensor]) -> Tensor:
-    """Sum logits of paint and mask `[B, C, h, w]` up to `[B, h * w, C]` in 0 to 1."""
-    # In this form, with rows and columns as one, OpenVINO sees that nothing has to be moved.
-    first, *others = (part.flatten(2).transpose(1, 2) for part in parts)
-    return torch.sigmoid(sum(others, first))

@@ -113,9 +113,8 @@ def look_again(first: FirstLook, data: TrainingSet, model: FaceModel, config: Ge
     frames = spread(recording.training, FRAMES)
     told = [~data.moved_at(data.index[int(frame)]).numpy() for frame in frames]
     seen = list(_watch(recording, model, config, first.halo, frames, told))
-    median, count = _median(_some(seen), [one.told for one in _some(seen)])
-    median = np.where(count[..., None] > 0, median, first.plate.numpy().transpose(1, 2, 0))
-    return _look(seen, median, first.reach, first.halo, config.texture_size, model)
+    before = first.plate.numpy().transpose(1, 2, 0)
+    return _look(seen, before, first.reach, first.halo, config.texture_size, model)
 
 
 def _some(seen: Sequence[_Seen]) -> Sequence[_Seen]:
@@ -125,7 +124,9 @@ def _some(seen: Sequence[_Seen]) -> Sequence[_Seen]:
 def _look(
     seen: Sequence[_Seen], median: Array, found: HeadOutline, halo: Halo, size: tuple[int, int], model: FaceModel
 ) -> FirstLook:
-    """Tell the person from the background in pictures with the card `halo`, whose median is `median [S, S, 3]`."""
+    """Tell the person from the background in pictures with the card `halo`; where none shows any background, it is as
+    in `median [S, S, 3]`.
+    """
     plate = _background(_some(seen), median)
     sums = _Sums(seen, plate, size)
     odds = ((sums.background_error + TIE) / (sums.variance + NOISE)) ** SHARPNESS
