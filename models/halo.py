@@ -10,9 +10,9 @@ Only that outline is not made of the same hair from every side, and a flat thing
 does not. So the card grows and shrinks along its radii with the view of the head, as the target's own outline was seen
 to (`reenact.head_outline`).
 
-And what lies below the chin, long hair, neck and shoulders, belongs to a body that does not turn with the head, and
-goes half of its way. So the card, and the neck with it, goes over from one to the other: the lower edge never turns, on
-a background that shows the rest of the body, and no seam opens when the head turns further than it was seen to.
+And what lies below the chin, long hair, neck and shoulders, belongs to a body that does not turn with the head, see
+`models.body`. So the card, and the neck with it, goes over from one to the other, and widens to the shoulders' breadth:
+where the body goes, they go, and no seam opens when the head turns further than it was seen to.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.body import Body
 from models.camera import ray_rotation, rotation_angles, rotation_matrix
 
 Array = NDArray[np.float32]
@@ -32,7 +33,9 @@ CELLS = (24, 32)
 """Cells of the card, from bottom to top and across."""
 HALF_WIDTH_M = 0.18
 BOTTOM_M, TOP_M = -0.16, 0.24
-"""Lower and upper edge in the head frame."""
+"""Extent of the part behind the head, in the head frame."""
+BODY_HALF_WIDTH_M, BODY_BOTTOM_M = 0.32, -0.4
+"""Of that below it."""
 DEPTH_M = -0.02
 """Place of the card along the line of sight, in the head frame: just behind the ears."""
 BEHIND_M = 1.0
@@ -43,7 +46,9 @@ card takes up the texture's columns from the outermost inwards."""
 CODE_SPAN = 0.9
 """Share of half the columns behind the head that the card takes up."""
 CODE_ROWS = (0.004, 0.996)
-"""Height codes of its lower and upper edge."""
+"""Height codes of its lower and upper edge: each of its cells is as high as any other in codes."""
+CODE_NOISE = 0.002
+"""Codes that differ by less, as float16 holds them, are the same."""
 HEAD_MIDDLE = 0.35
 """Depth code of the head's middle, around which the texture is laid."""
 DIRECTIONS = 72
@@ -56,8 +61,20 @@ LARGEST_GROWTH = 0.7
 """No radius grows or shrinks by a larger factor than this is the logarithm of."""
 NECK_M = (-0.155, -0.095)
 """Heights in the head frame up to which the card stays with the body, and from which on it follows the head."""
-BODY_SHARE = 0.5
-"""How far a body goes with the head when that moves. Of three clips one sat still and one leaned: half suits both."""
+
+
+def _heights_and_half_widths() -> Array:
+    height = np.interp(np.arange(CELLS[0] + 1), (0, 3, 22, 24), (BODY_BOTTOM_M, BOTTOM_M, 0.17, TOP_M))
+    half_width = np.interp(height, (BODY_BOTTOM_M, BOTTOM_M, -0.1), (BODY_HALF_WIDTH_M, 0.24, HALF_WIDTH_M))
+    return np.stack([height, half_width]).astype(np.float32)
+
+
+ROWS_M = _heights_and_half_widths()
+"""`[2, 25]` height of each row of points, from the lowest up, and half its width: most rows are where hair is."""
+HEAD_ROWS_M: Array = np.stack([np.linspace(BOTTOM_M, TOP_M, CELLS[0] + 1), np.full(CELLS[0] + 1, HALF_WIDTH_M)]).astype(
+    np.float32
+)
+"""Those of packages that were trained before cards reached down to the shoulders."""
 
 
 def view_of(rotation: Array, translation: Array) -> NDArray[np.float64]:
@@ -95,12 +112,15 @@ class Halo:
     """The card: its places, codes and triangles. It knows neither identity nor expression."""
 
     def __init__(
-        self, cells: NDArray[np.bool_] | None = None, outline: Outline | None = None, rest: Array | None = None
+        self,
+        cells: NDArray[np.bool_] | None = None,
+        outline: Outline | None = None,
+        body: Body | None = None,
+        rows_m: Array = ROWS_M,
     ) -> None:
         """Cut the card to `cells`, of the shape `CELLS`, from bottom to top; None keeps all.
 
-        Without an `outline` it stays as it is in every view; without `rest [2, 3]`, the rotation and translation of the
-        head at rest, nothing stays with the body.
+        Without an `outline` it stays as it is in every view; without a `body` all of it follows the head.
         """
         rows, columns = CELLS
         if cells is None:
@@ -109,9 +129,11 @@ class Halo:
             raise ValueError(f"cells: expected {CELLS}, got {cells.shape}")
         self.cells = cells
         self.outline = outline or Outline.flat()
-        self.rest = rest
+        self.body = body
+        self.rows_m = rows_m
         across, up = np.meshgrid(np.linspace(-1.0, 1.0, columns + 1), np.linspace(0.0, 1.0, rows + 1))
-        self.points: Array = _rows(HALF_WIDTH_M * across, BOTTOM_M + up * (TOP_M - BOTTOM_M), DEPTH_M)
+        height, half_width = rows_m[..., None]
+        self.points: Array = _rows(half_width * across, np.broadcast_to(height, across.shape), DEPTH_M)
         """`[H, 3]` in the head frame, metres, as long as nothing grows."""
         low, high = NECK_M
         share = np.clip((self.points[:, 1] - low) / (high - low), 0.0, 1.0)
@@ -137,27 +159,31 @@ class Halo:
         factor = np.exp(np.clip(growth, -LARGEST_GROWTH, LARGEST_GROWTH)).astype(np.float32)
         return np.asarray(self._arms * factor[:, None] + np.array(MIDDLE_M, np.float32))
 
-    def hold(self, posed: Array, points: Array, rigidity: Array, translation: Array) -> Array:
+    def hold(self, posed: Array, points: Array, rigidity: Array, rotation: Array, translation: Array) -> Array:
         """Let `posed [N, 3]` of the `points [N, 3]`, head frame, follow the head as their `rigidity [N]` says, 0 to 1.
 
-        The rest of the way they stay with the body of a head at `translation [3]`.
+        The rest of the way they stay with the body of a head in the pose `rotation [3]`, `translation [3]`.
         """
-        if self.rest is None:
+        if self.body is None:
             return posed
-        turn, place = self.rest
-        body = points @ rotation_matrix(turn).T + place + BODY_SHARE * (translation - place)
+        body = self.body.carry(points, rotation, translation)
         return np.asarray(body + rigidity[:, None] * (posed - body), np.float32)
 
-    @staticmethod
-    def texels(size: tuple[int, int]) -> Array:
+    def texels(self, size: tuple[int, int]) -> Array:
         """Say which places `[h, w, 2]` of the card the texels of a texture of `size` hold, metres; NaN for no place."""
         rows, columns = size
         around = (np.arange(columns) + 0.5) / columns * 2.0 - 1.0
         across = np.sign(around) * (1.0 - np.abs(around)) / (0.5 * CODE_SPAN)
-        up = ((np.arange(rows) + 0.5) / rows - CODE_ROWS[0]) / (CODE_ROWS[1] - CODE_ROWS[0])
-        y = BOTTOM_M + up * (TOP_M - BOTTOM_M)
-        places = np.stack(np.meshgrid(HALF_WIDTH_M * across, y), -1)
+        row = ((np.arange(rows) + 0.5) / rows - CODE_ROWS[0]) / (CODE_ROWS[1] - CODE_ROWS[0]) * CELLS[0]
+        height, half_width = (np.interp(row, np.arange(CELLS[0] + 1), known)[:, None] for known in self.rows_m)
+        places = np.stack(np.broadcast_arrays(half_width * across, height), -1)
         return np.where(np.abs(across)[:, None] <= 1.0, places, np.nan).astype(np.float32)
+
+    def of_body(self, codes: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
+        """Say which of the codes `[3, ...]` are of the card where it does not wholly follow the head."""
+        share = np.interp(NECK_M[1], self.rows_m[0], np.linspace(0.0, 1.0, CELLS[0] + 1))
+        is_card = np.abs(codes[2] - (HEAD_MIDDLE - CODE_DEPTH)) < CODE_NOISE
+        return is_card & (codes[1] < CODE_ROWS[0] + (CODE_ROWS[1] - CODE_ROWS[0]) * share)
 
 
 def along(arms: Array, known: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
@@ -166,5 +192,5 @@ def along(arms: Array, known: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     return np.interp(turn, np.arange(DIRECTIONS), known, period=DIRECTIONS)
 
 
-def _rows(x: NDArray[np.float64], y: NDArray[np.float64], z: float) -> Array:
+def _rows(x: NDArray[np.floating[Any]], y: NDArray[np.floating[Any]], z: float) -> Array:
     return np.stack([x, y, np.full_like(x, z)], -1).reshape(-1, 3).astype(np.float32)

@@ -24,9 +24,10 @@ from torch import Tensor
 from torch.nn import functional
 from typing_extensions import override
 
+from models.body import SHARE, Body
 from models.face_numbers import FACE_NUMBERS
 from models.generator import SURFACE_EXTRA, GeneratorConfig, convolution
-from models.halo import CELLS, DIRECTIONS, VIEW_TERMS, Halo, Outline
+from models.halo import CELLS, DIRECTIONS, HEAD_ROWS_M, VIEW_TERMS, Halo, Outline
 from models.lean_generator import BLOCK, PAINT_CHANNELS, LeanGenerator
 
 EDGE_CODE = 0.1
@@ -40,8 +41,9 @@ UNCOVERED = -2.0
 """Logit of the mask where nothing of the head is: low, but not so low that it could not be learned to open."""
 LEAST = 0.02
 """Colours and masks begin no nearer than this to 0 and 1, where their logits have no end."""
-LATER = ("halo_growth", "halo_views", "halo_rest", "change_bounds")
-"""Tensors that packages lack which were trained before cards grew or stayed with the body, or changes had bounds."""
+LATER = ("halo_growth", "halo_views", "halo_rest", "halo_body", "halo_rows", "change_bounds")
+"""Tensors that packages lack which were trained before cards grew, stayed with a body, with one of its own ways, or
+reached down to its shoulders, or changes had bounds."""
 OF_LEAN = ("paint.", "fine_paint.", "texture", "own_shape", "teeth_rise")
 """Weights that another target's network paints all of the picture with, or that are of its person."""
 OF_PHOTO = ("texture", "halo_", "face_range", "change", "own_shape", "teeth_rise")
@@ -64,7 +66,11 @@ class PhotoGenerator(LeanGenerator):
     halo_views: Tensor
     """How the card grows with the view, see `Outline`."""
     halo_rest: Tensor
-    """`[2, 3]` rotation and translation at rest, see `Halo`; zeros where nothing stays with the body."""
+    """`[2, 3]` rotation and translation at rest, see `Body`; zeros where nothing stays with the body."""
+    halo_body: Tensor
+    """`[4]` its share, and the place of its neck. Packages that lack it have bodies that go by the head's middle."""
+    halo_rows: Tensor
+    """`[2, 25]` heights and half widths of its rows, see `halo.ROWS_M`."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__(config)
@@ -76,6 +82,8 @@ class PhotoGenerator(LeanGenerator):
         self.register_buffer("halo_growth", torch.zeros(VIEW_TERMS, DIRECTIONS))
         self.register_buffer("halo_views", torch.zeros(3, 2))
         self.register_buffer("halo_rest", torch.zeros(2, 3))
+        self.register_buffer("halo_body", torch.tensor([SHARE, 0.0, 0.0, 0.0]))
+        self.register_buffer("halo_rows", torch.from_numpy(HEAD_ROWS_M.copy()))
         if config.change_size:
             # What is typical of each number, how far it varies, and the least and most that was seen: as many rows.
             self.register_buffer("face_range", torch.tensor([0.0, 1.0, 0.0, 0.0])[:, None].repeat(1, FACE_NUMBERS))
@@ -98,11 +106,14 @@ class PhotoGenerator(LeanGenerator):
     @property
     @override
     def halo(self) -> Halo:
-        cells, growth, views, rest = (
+        cells, growth, views, rest, (share, *neck), rows = (
             tensor.detach().float().cpu().numpy()
-            for tensor in (self.halo_cells, self.halo_growth, self.halo_views, self.halo_rest)
-        )
-        return Halo(np.asarray(cells > 0.5), Outline(growth, views), rest if rest.any() else None)
+            for tensor in (
+                self.halo_cells, self.halo_growth, self.halo_views, self.halo_rest, self.halo_body, self.halo_rows,
+            )
+        )  # fmt: skip
+        body = Body(rest, float(share), (float(neck[0]), float(neck[1]), float(neck[2]))) if rest.any() else None
+        return Halo(np.asarray(cells > 0.5), Outline(growth, views), body, rows)
 
     @override
     def change_of(self, face: Tensor | None) -> Tensor | None:
@@ -135,8 +146,10 @@ class PhotoGenerator(LeanGenerator):
         self.halo_cells.copy_(torch.from_numpy(halo.cells))
         self.halo_growth.copy_(torch.from_numpy(halo.outline.growth))
         self.halo_views.copy_(torch.from_numpy(halo.outline.views))
-        if halo.rest is not None:
-            self.halo_rest.copy_(torch.from_numpy(halo.rest))
+        self.halo_rows.copy_(torch.from_numpy(halo.rows_m))
+        if halo.body is not None:
+            self.halo_rest.copy_(torch.from_numpy(halo.body.rest))
+            self.halo_body.copy_(torch.tensor([halo.body.share, *halo.body.neck_m]))
 
     @torch.no_grad()
     def begin_changing(self, maps: Tensor, offset: Tensor, face_range: Tensor, bounds: Tensor) -> None:

@@ -19,7 +19,8 @@ from capture.spread import spread
 from models.generator import texture_places
 from models.halo import NECK_M
 from reenact.conditioning import GROUPS
-from reenact.first_look import FirstLook, texels_of
+from reenact.first_look import FirstLook
+from reenact.seen_pictures import texels_of
 from reenact.training_set import TrainingSet
 
 FRAMES = 2000

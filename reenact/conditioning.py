@@ -123,9 +123,11 @@ class ConditioningRenderer:
         card = [] if self._halo is None else [self._halo.placed(params.rotation, params.translation)]
         vertices = np.concatenate([head, teeth, head[self._copied], *card])
         vertices = vertices @ rotation_matrix(params.rotation).T + params.translation
-        if self._halo is not None and self._halo.rest is not None:
+        if self._halo is not None and self._halo.body is not None:
             points = np.concatenate([head[self._neck], self._halo.points[self._edge]])
-            vertices[self._held] = self._halo.hold(vertices[self._held], points, self._rigidity, params.translation)
+            vertices[self._held] = self._halo.hold(
+                vertices[self._held], points, self._rigidity, params.rotation, params.translation
+            )
         attributes = self._attributes.copy()
         if self._is_shaded:
             normals = vertex_normals(vertices, self._triangles)

@@ -7,7 +7,7 @@ head, or what stands still behind it, that explains its pictures better?
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -19,13 +19,14 @@ from torch.nn import functional
 
 from capture.spread import spread
 from models.face import FaceModel
-from models.generator import GeneratorConfig, texture_places
-from models.halo import BOTTOM_M, CELLS, TOP_M, Halo
+from models.generator import GeneratorConfig
+from models.halo import CELLS, NECK_M, Halo
 from models.mouth import inner_mouth, tongue_correspondence
 from models.teeth import Teeth
-from reenact.conditioning import CHANNELS, GROUPS, ConditioningRenderer
 from reenact.dataset import Recording
 from reenact.head_outline import HeadOutline, find_outline
+from reenact.own_body import find_body
+from reenact.seen_pictures import LEAST_SEEN, Seen, Sums, background_of, median_of, texels_of, watch
 from reenact.training_set import TrainingSet
 
 Array = NDArray[np.float32]
@@ -36,24 +37,18 @@ BACKGROUND_FRAMES = 48
 """Of them, pictures that the background is the median of."""
 LEARNED_SHARE = 0.05
 """Pixels a picture that a texel must have on average to be learned."""
-LEAST_SEEN = 3
-"""Pictures that must show a place of the background, and pixels a texel, to be known."""
 SURELY_SEEN = 30.0
 """Pixels from which on a texel's colour is its own, and not in part that of the texels around it."""
 STRANGER = 0.001
 """Squared difference of colours, 0 to 1, from which two are not the same for noise alone."""
 CELL_SHARE = 0.1
 """Share of a cell's pixels that must show something on the head, or the card is cut there."""
-TIE, NOISE = 2e-3, 2e-4
-"""What is added to the squared errors of background and head, where they are compared: in doubt it is the head."""
 TONGUE, TEETH, THROAT = (0.2, 0.08, 0.08), (0.35, 0.27, 0.24), (0.06, 0.02, 0.02)
 """Usual colours in a mouth, in its shade."""
 INNER_LIPS, LIPS_M = (0.45, 0.22, 0.2), 0.02
 """Usual colour where the lips meet, and the way along the walls on which it turns into that of the throat."""
 USUAL_PIXELS = 6.0
 """As how many pixels of each texel they count."""
-SHARPNESS = 2.0
-"""Power of their ratio by which one covers the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,36 +69,16 @@ class FirstLook:
     """How far the person reaches around the head."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """One picture, pixel by pixel."""
-
-    texel: NDArray[np.int32]
-    """`[H, W]` texel that the pixel shows, -1 for none."""
-    cell: NDArray[np.int16]
-    """`[H, W]` cell of the card that it shows, -1 for none."""
-    picture: NDArray[np.uint8]
-    """`[H, W, 3]`"""
-    told: NDArray[np.bool_]
-    """`[H, W]` where it tells anything."""
-
-    def cut(self, cells: NDArray[np.bool_]) -> _Seen:
-        """Give what is seen with the card cut to `cells`: behind it there is nothing."""
-        is_gone = (self.cell >= 0) & ~cells.ravel()[self.cell]
-        return _Seen(np.where(is_gone, -1, self.texel), np.where(is_gone, -1, self.cell), self.picture, self.told)
-
-
 def look_first(recording: Recording, model: FaceModel, config: GeneratorConfig) -> FirstLook:
     """Look at a spread of training pictures."""
     found = find_outline(recording)
-    poses = np.stack([recording.params.rotation, recording.params.translation])[:, recording.training]
-    halo = Halo(outline=found.outline, rest=np.median(poses, 1).astype(np.float32))
-    seen = list(_watch(recording, model, config, halo, spread(recording.training, FRAMES)))
+    halo = Halo(outline=found.outline, body=find_body(recording, model))
+    seen = list(watch(recording, model, config, halo, spread(recording.training, FRAMES)))
     some = _some(seen)
-    median, _ = _median(some, [one.told for one in some])
-    sums = _Sums(seen, median, config.texture_size)
+    median, _ = median_of(some, [one.told for one in some])
+    sums = Sums(seen, median, config.texture_size)
     cells = _cells(some, sums.background_error > 2.0 * sums.variance + STRANGER, found)
-    halo = Halo(cells, found.outline, halo.rest)
+    halo = Halo(cells, found.outline, halo.body)
     return _look([one.cut(cells) for one in seen], median, found, halo, config.texture_size, model)
 
 
@@ -112,115 +87,50 @@ def look_again(first: FirstLook, data: TrainingSet, model: FaceModel, config: Ge
     recording = data.recording
     frames = spread(recording.training, FRAMES)
     told = [~data.moved_at(data.index[int(frame)]).numpy() for frame in frames]
-    seen = list(_watch(recording, model, config, first.halo, frames, told))
+    seen = list(watch(recording, model, config, first.halo, frames, told))
     before = first.plate.numpy().transpose(1, 2, 0)
     return _look(seen, before, first.reach, first.halo, config.texture_size, model)
 
 
-def _some(seen: Sequence[_Seen]) -> Sequence[_Seen]:
+def _some(seen: Sequence[Seen]) -> Sequence[Seen]:
     return seen[:: max(1, len(seen) // BACKGROUND_FRAMES)]
 
 
 def _look(
-    seen: Sequence[_Seen], median: Array, found: HeadOutline, halo: Halo, size: tuple[int, int], model: FaceModel
+    seen: Sequence[Seen], median: Array, found: HeadOutline, halo: Halo, size: tuple[int, int], model: FaceModel
 ) -> FirstLook:
     """Tell the person from the background in pictures with the card `halo`; where none shows any background, it is as
     in `median [S, S, 3]`.
     """
-    plate = _background(_some(seen), median)
-    sums = _Sums(seen, plate, size)
-    odds = ((sums.background_error + TIE) / (sums.variance + NOISE)) ** SHARPNESS
-    everything = np.concatenate([sums.mean, (odds / (1.0 + odds))[:, None]], 1)
+    plate = background_of(_some(seen), median)
+    sums = Sums(seen, plate, size)
+    everything = np.concatenate([sums.mean, sums.coverage[:, None]], 1)
     texture = _fill(everything, sums.count, size, model)
     if np.isfinite(found.reach_m).all():
         places = halo.texels(size)
-        is_guessed = np.isfinite(places[..., 0]) & (sums.count.reshape(size) < LEAST_SEEN)
+        is_guessed = (places[..., 1] > NECK_M[0]) & (sums.count.reshape(size) < LEAST_SEEN)
         texture[3, torch.from_numpy(is_guessed)] = torch.from_numpy(found.contains(places[is_guessed])).float()
     is_seen = torch.from_numpy(sums.count.reshape(1, *size) >= LEARNED_SHARE * len(seen))
     background = torch.from_numpy(plate.transpose(2, 0, 1).copy())
     return FirstLook(texture[:3], texture[3:], is_seen, background, halo, found)
 
 
-def _watch(
-    recording: Recording,
-    model: FaceModel,
-    config: GeneratorConfig,
-    halo: Halo,
-    frames: NDArray[np.int64],
-    told: Sequence[NDArray[np.bool_]] | None = None,
-) -> Iterator[_Seen]:
-    """Render frames with the card `halo`, and say what each pixel shows, where it is `told`."""
-    size = config.resolution
-    camera = recording.camera.scaled(size, size)
-    renderer = ConditioningRenderer(
-        model, camera, halo, shape=recording.shape, teeth_rise=recording.teeth_rise, is_shaded=False
-    )
-    # Two triangles each.
-    cell_of = np.append(np.tile(np.flatnonzero(halo.cells.ravel()).astype(np.int16), 2), np.int16(-1))
-    buffer = np.zeros((CHANNELS, size, size), np.float32)
-    everything = np.ones((size, size), bool)
-    for index, frame in enumerate(frames):
-        codes = torch.from_numpy(renderer.render(recording.params[int(frame)], buffer)[None, GROUPS["correspondence"]])
-        texel = texels_of(codes, config.texture_size)[0].numpy()
-        cell = cell_of[np.maximum(renderer.halo_triangles, -1)]
-        yield _Seen(texel, cell, recording.picture(int(frame), size), everything if told is None else told[index])
-
-
-def texels_of(codes: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Say which texel of a texture of `size`, rows and columns, codes `[B, 3, H, W]` show: `[B, H, W]`, -1 for none."""
-    rows, columns = size
-    across, up = ((texture_places(codes) + 1) / 2).unbind(-1)
-    column = (across * columns - 0.5).round().clamp(0, columns - 1).int()
-    row = (up * rows - 0.5).round().clamp(0, rows - 1).int()
-    return torch.where(codes.sum(1) > 1e-3, row * columns + column, -1)
-
-
-class _Sums:
-    """What was seen of each texel."""
-
-    def __init__(self, pictures: Sequence[_Seen], background: Array, size: tuple[int, int]) -> None:
-        """Take `pictures` in, and how far each is from `background [H, W, 3]`."""
-        texels = size[0] * size[1]
-        self.count = np.zeros(texels)
-        self._total = np.zeros((texels, 3))
-        self._square, self._off = np.zeros(texels), np.zeros(texels)
-        for seen in pictures:
-            known = (seen.texel >= 0) & seen.told
-            texel, color, behind = seen.texel[known], seen.picture[known].astype(np.float32) / 255.0, background[known]
-            self.count += np.bincount(texel, minlength=texels)
-            for channel in range(3):
-                self._total[:, channel] += np.bincount(texel, color[:, channel], minlength=texels)
-            self._square += np.bincount(texel, (color**2).mean(1), minlength=texels)
-            self._off += np.bincount(texel, ((color - behind) ** 2).mean(1), minlength=texels)
-
-    @property
-    def mean(self) -> NDArray[np.float64]:
-        """`[N, 3]` colour."""
-        return self._total / np.maximum(self.count, 1)[:, None]
-
-    @property
-    def variance(self) -> NDArray[np.float64]:
-        """`[N]` of it, averaged over channels."""
-        return np.maximum(self._square / np.maximum(self.count, 1) - (self.mean**2).mean(1), 0.0)
-
-    @property
-    def background_error(self) -> NDArray[np.float64]:
-        """`[N]` mean squared difference from the background behind it."""
-        return self._off / np.maximum(self.count, 1)
-
-
-def _cells(pictures: Sequence[_Seen], is_head: NDArray[np.bool_], found: HeadOutline) -> NDArray[np.bool_]:
+def _cells(pictures: Sequence[Seen], is_head: NDArray[np.bool_], found: HeadOutline) -> NDArray[np.bool_]:
     """Keep the cells that show something of the head, by `is_head` of each texel, and what must go with them.
 
     Within the outline that was `found` all are kept: where the head never leaves, nothing tells it from what is behind.
+    So are those below a shoulder: it does not end where the picture does, and may come up.
     """
     shown, on_head = np.zeros((2, CELLS[0] * CELLS[1]))
     for seen in pictures:
         on_card = seen.cell >= 0
         shown += np.bincount(seen.cell[on_card], minlength=len(shown))
         on_head += np.bincount(seen.cell[on_card], is_head[seen.texel[on_card]], minlength=len(shown))
-    is_kept = (on_head > CELL_SHARE * np.maximum(shown, 1)) | found.contains(_cell_middles())
-    return _filled(is_kept.reshape(CELLS))
+    middles = _cell_middles()
+    is_kept = ((on_head > CELL_SHARE * np.maximum(shown, 1)) | found.contains(middles)).reshape(CELLS)
+    below = int((middles[:, 1].reshape(CELLS)[:, 0] < NECK_M[0]).sum())
+    is_kept[:below] = np.logical_or.accumulate(is_kept[:below][::-1])[::-1]
+    return _filled(is_kept)
 
 
 def _cell_middles() -> Array:
@@ -234,37 +144,12 @@ def _filled(cells: NDArray[np.bool_]) -> NDArray[np.bool_]:
     grown = cv2.dilate(cells.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     filled = grown.copy()
     rows, columns = CELLS
-    middle = np.array([-BOTTOM_M / (TOP_M - BOTTOM_M) * rows, columns / 2])
+    middle = np.array([np.interp(0.0, Halo().rows_m[0], np.arange(rows + 1)), columns / 2])
     for cell in np.argwhere(grown):
         for share in np.linspace(0.0, 1.0, 2 * max(CELLS)):
             row, column = (middle + share * (cell + 0.5 - middle)).astype(int)
             filled[row, column] = True
     return filled
-
-
-def _median(seen: Sequence[_Seen], shown: Sequence[NDArray[np.bool_]]) -> tuple[Array, NDArray[np.int64]]:
-    """Give the median `[H, W, 3]`, 0 to 1, of pictures where each is `shown [H, W]`, and of how many `[H, W]`."""
-    pictures = np.stack([np.where(where[..., None], one.picture, 256) for one, where in zip(seen, shown, strict=True)])
-    pictures = np.sort(pictures.astype(np.int16), 0)  # what is not shown comes last
-    count = np.sum(shown, 0)
-    middle = [
-        np.maximum(index, 0)[None, ..., None] for index in ((count - 1) // 2, np.minimum(count // 2, len(seen) - 1))
-    ]
-    low, high = (np.take_along_axis(pictures, index, 0)[0] for index in middle)
-    return np.where(count[..., None] > 0, (low + high) / 510.0, 0.0).astype(np.float32), count
-
-
-def _background(seen: Sequence[_Seen], median: Array) -> Array:
-    """Give the background `[S, S, 3]`: the median of what is seen beside the head, and its edges beyond."""
-    plate, count = _median(seen, [(one.texel < 0) & one.told for one in seen])
-    is_seen = count >= min(LEAST_SEEN, len(seen))
-    plate = np.where(is_seen[..., None], plate, median)
-    if not is_seen.any():
-        return plate
-    # Where it was never seen it goes on as its edges say, ever more evenly.
-    levels = (plate * 255.0 + 0.5).astype(np.uint8)
-    guessed = cv2.inpaint(levels, (~is_seen).astype(np.uint8), 5, cv2.INPAINT_TELEA).astype(np.float32) / 255.0
-    return np.where(is_seen[..., None], plate, guessed).astype(np.float32)
 
 
 def _fill(values: NDArray[np.float64], count: NDArray[np.float64], size: tuple[int, int], model: FaceModel) -> Tensor:

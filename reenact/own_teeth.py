@@ -22,7 +22,7 @@ from models.halo import Halo
 from models.params import EXPRESSION_NAMES
 from reenact.conditioning import CHANNELS, GROUPS, ConditioningRenderer
 from reenact.dataset import Recording
-from reenact.first_look import texels_of
+from reenact.seen_pictures import texels_of
 
 Array = NDArray[np.float32]
 Colors = tuple[NDArray[np.int32], Array]

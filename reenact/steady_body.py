@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from capture.spread import spread
+from models.halo import Halo
 from reenact.conditioning import GROUPS
 from reenact.training_set import TrainingSet
 
@@ -36,7 +37,7 @@ SMALL = 32
 OTHER = 0.1
 """Difference of a small pixel, 0 to 1, that is another thing and no noise."""
 NECK_CODE = 0.17
-"""Height code from which on what is drawn follows the head: below, neck and hair stay with the body."""
+"""Height code from which on skin follows the head: below it stays with the body."""
 FROM_TOP = 0.65
 """Share of the way from the top of the drawn head to its lower end, below which a body is looked for."""
 
@@ -53,7 +54,9 @@ def find_moved_bodies(data: TrainingSet) -> Tensor:
         return moved
     rows = torch.tensor([data.index[int(frame)] for frame in frames])
     small = torch.stack([_reduced(data.truth[row].float() / 255.0) for row in rows.tolist()])
-    beside = torch.stack([_beside_head(data.current[row, GROUPS["correspondence"]].float()) for row in rows.tolist()])
+    beside = torch.stack(
+        [_beside_head(data.current[row, GROUPS["correspondence"]].float(), data.halo) for row in rows.tolist()]
+    )
     params = data.recording.params
     compared, distance = _compared(
         np.concatenate([params.rotation[frames] / TURN_RAD, params.translation[frames] / SHIFT_M], 1)
@@ -68,9 +71,11 @@ def find_moved_bodies(data: TrainingSet) -> Tensor:
     return moved
 
 
-def _beside_head(codes: Tensor) -> Tensor:
+def _beside_head(codes: Tensor, halo: Halo | None) -> Tensor:
     """Say where in a picture of correspondence `codes [3, H, W]` nothing follows the head, from the mouth on down."""
     head = (codes.sum(0) > 1e-3) & (codes[1] > NECK_CODE)
+    if halo is not None:
+        head &= ~torch.from_numpy(halo.of_body(codes.numpy()))
     drawn = torch.nonzero(head.any(1)).flatten()
     top, bottom = (float(drawn[0]), float(drawn[-1])) if len(drawn) else (0.0, 0.0)
     line = (torch.arange(SMALL)[:, None] + 0.5) * len(head) / SMALL

@@ -58,6 +58,7 @@ class TrainingSet:
         size, count = config.resolution, len(recording.params.rotation)
         self.window = config.window
         self.recording = recording
+        self.halo = halo
         self.index = {int(frame): index for index, frame in enumerate(recording.pictured)}
         # The stem sees averages over 4 x 4 pixels or more: past frames need no more, so a whole video fits in memory.
         reduction = 4 * config.magnification

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from models.body import NECK_M, Body
 from models.face_numbers import FACE_NUMBERS
 from models.generator import CHANGE_SIZE, CONDITIONING_CHANNELS, GeneratorConfig, build_generator
-from models.halo import CELLS, DIRECTIONS, VIEW_TERMS, Halo, Outline
+from models.halo import CELLS, DIRECTIONS, HEAD_ROWS_M, ROWS_M, VIEW_TERMS, Halo, Outline
 from models.photo_generator import EDGE_CODE, LATER, PhotoGenerator, soften, useful_weights
 
 SMALL = GeneratorConfig(
@@ -55,21 +56,37 @@ def test_its_card_is_kept_with_its_weights() -> None:
     growth = np.random.default_rng(0).normal(size=(VIEW_TERMS, DIRECTIONS)).astype(np.float32)
     outline = Outline(growth, np.array([[0.1, 0.2], [-0.3, -0.2], [0.4, 0.5]], np.float32))
     rest = np.array([[0.1, -0.2, 0.05], [0.01, 0.02, -0.6]], np.float32)
-    generator.begin(torch.zeros(3, 16, 24), torch.zeros(1, 16, 24), Halo(cells, outline, rest))
+    generator.begin(torch.zeros(3, 16, 24), torch.zeros(1, 16, 24), Halo(cells, outline, Body(rest, 0.75)))
     other.load_state_dict({name: value.half() for name, value in generator.state_dict().items()})
     assert len(other.halo.triangles) == 2 * 18
     np.testing.assert_allclose(other.halo.outline.growth, growth, atol=2e-3)
     np.testing.assert_allclose(other.halo.outline.views, outline.views, atol=1e-3)
-    np.testing.assert_allclose(other.halo.rest, rest, atol=1e-3)  # type: ignore[arg-type]
+    np.testing.assert_allclose(other.halo.rows_m, ROWS_M, atol=2e-4)
+    body = other.halo.body
+    assert body is not None
+    np.testing.assert_allclose(body.rest, rest, atol=1e-3)
+    assert body.share == 0.75
+    np.testing.assert_allclose(body.neck_m, NECK_M, atol=1e-4)
     assert build_generator(GeneratorConfig(resolution=128, window=1)).halo is None
 
 
-def test_weights_from_before_cards_grew_keep_theirs_flat() -> None:
+def test_weights_from_before_cards_grew_and_reached_down_keep_theirs() -> None:
     weights = {name: value for name, value in photo().state_dict().items() if name not in LATER}
     generator = photo()
     generator.load_state_dict(weights)
     assert not generator.halo.outline.growth.any()
-    assert generator.halo.rest is None
+    assert generator.halo.body is None
+    np.testing.assert_array_equal(generator.halo.rows_m, HEAD_ROWS_M)
+
+
+def test_weights_from_before_a_body_went_by_its_neck_have_it_go_half_of_the_heads_way() -> None:
+    weights = {name: value for name, value in photo().state_dict().items() if name not in LATER}
+    weights["halo_rest"] = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.0, -0.6]])
+    generator = photo()
+    generator.load_state_dict(weights)
+    body = generator.halo.body
+    assert body is not None
+    assert (body.share, body.neck_m) == (0.5, (0.0, 0.0, 0.0))
 
 
 def test_a_picture_is_softened_where_codes_part_and_nowhere_else() -> None:
@@ -137,7 +154,8 @@ def test_of_a_base_it_takes_what_does_not_paint_another_person() -> None:
     taken = useful_weights(lean)
     assert set(lean) - set(taken) == {"paint.weight", "paint.bias", "texture", "own_shape", "teeth_rise"}
     own = photo().state_dict()
-    of_the_person = {"texture", "halo_cells", "halo_growth", "halo_views", "halo_rest", "own_shape", "teeth_rise"}
+    of_the_card = {f"halo_{name}" for name in ("cells", "growth", "views", "rest", "body", "rows")}
+    of_the_person = {"texture", "own_shape", "teeth_rise", *of_the_card}
     assert set(own) - set(useful_weights(own)) == of_the_person
 
 

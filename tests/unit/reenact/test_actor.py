@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
+from models.halo import HEAD_ROWS_M
 from models.photo_generator import LATER
 from reenact import signing
 from reenact.actor import MANIFEST, PREVIEW, WEIGHTS, Actor, ActorError, find_actor, list_actors, save_actor
@@ -214,7 +215,8 @@ def test_a_package_trained_before_cards_grew_opens_and_its_card_stays_flat(tmp_p
     halo = Actor.load(package).load_generator().halo
     assert halo is not None
     assert not halo.outline.growth.any()
-    assert halo.rest is None
+    assert halo.body is None
+    np.testing.assert_array_equal(halo.rows_m, HEAD_ROWS_M)
     rewrite_weights(package, lambda weights: weights.update(halo_size=torch.zeros(1, dtype=torch.float16)))
     sign(package)
     with pytest.raises(ActorError, match="holds the unknown tensor halo_size: it belongs to another network"):

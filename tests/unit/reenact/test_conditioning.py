@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from models.body import Body
 from models.camera import Camera
 from models.face import FaceModel
 from models.halo import CELLS, Halo
@@ -101,8 +102,9 @@ def test_a_photograph_has_no_skin_in_the_mouth() -> None:
 def test_a_head_that_turns_leaves_the_lower_edge_of_its_card_in_place() -> None:
     camera = Camera(width=SIZE, height=SIZE, focal_px=1.2 * SIZE, center_px=(SIZE / 2, SIZE / 2))
     at_rest, turned = face(), face(rotation=np.array([0.0, 0.0, 0.25], np.float32))
-    rest = np.stack([at_rest.rotation, at_rest.translation])
-    loose, held = (ConditioningRenderer(FaceModel.load(), camera, Halo(rest=one)) for one in (None, rest))
+    # With its neck in the middle of the head, a turn does not move it.
+    body = Body(np.stack([at_rest.rotation, at_rest.translation]), 1.0, (0.0, 0.0, 0.0))
+    loose, held = (ConditioningRenderer(FaceModel.load(), camera, Halo(body=one)) for one in (None, body))
     np.testing.assert_allclose(held.render(at_rest), loose.render(at_rest), atol=1e-4)
 
     def ends(renderer: ConditioningRenderer, params: FaceParams) -> tuple[NDArray[Any], NDArray[Any]]:

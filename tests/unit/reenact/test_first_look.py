@@ -10,22 +10,22 @@ from numpy.typing import NDArray
 from models.camera import Camera
 from models.face import FaceModel
 from models.generator import GeneratorConfig
-from models.halo import DIRECTIONS, Halo
+from models.halo import CELLS, DIRECTIONS, Halo
 from models.mouth import inner_mouth, tongue_correspondence
 from models.params import FaceParams
 from models.teeth import Teeth
 from reenact.first_look import (
-    LEAST_SEEN,
     SURELY_SEEN,
     TONGUE,
     USUAL_PIXELS,
     FirstLook,
+    _cells,
     _fill,
     _spread,
     look_again,
-    texels_of,
 )
 from reenact.head_outline import HeadOutline
+from reenact.seen_pictures import LEAST_SEEN, Seen, texels_of
 from reenact.training_set import TrainingSet
 
 SIZE = (256, 384)
@@ -81,6 +81,23 @@ def test_a_texel_that_few_pixels_showed_is_no_speck() -> None:
     assert texture[few] > 0.5
     assert texture[many] == 0.0
     np.testing.assert_allclose(np.delete(texture, [few, many]), 0.6, atol=1e-6)
+
+
+def test_a_shoulder_goes_on_below_the_picture_and_a_head_does_not() -> None:
+    size = (256, 384)
+    cells = np.arange(CELLS[0] * CELLS[1], dtype=np.int16)
+    # A picture of one pixel for each cell above the lowest two rows, whose texels are of the person in two places.
+    cell = np.where(cells >= 2 * CELLS[1], cells, -1).reshape(CELLS)
+    seen = [Seen(cell.astype(np.int32), cell, np.zeros((*CELLS, 3), np.uint8), np.ones(CELLS, bool))]
+    is_head = np.zeros(size[0] * size[1], bool)
+    shoulder, hair = 2 * CELLS[1] + 4, 20 * CELLS[1] + 24
+    is_head[[shoulder, hair]] = True
+    nowhere = HeadOutline(Halo().outline, np.zeros(DIRECTIONS))
+    kept = _cells(seen, is_head, nowhere)
+    assert kept[:3, 4].all()
+    assert kept[20, 24]
+    assert not kept[:2, 24].any()
+    assert not kept[:, -1].any()
 
 
 def test_what_moved_by_itself_is_not_looked_at_again() -> None:

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.halo import CELLS, Halo
 from models.params import FaceParams
 from reenact.conditioning import CHANNELS
 from reenact.steady_body import PARTS, SMALL, find_moved_bodies
@@ -29,7 +30,7 @@ def recorded(shoulders: NDArray[np.int64], aside_m: NDArray[np.float64]) -> Trai
     params.translation[:, 0] += aside_m
     made = SimpleNamespace(
         recording=SimpleNamespace(training=np.arange(0, COUNT - 1), params=params),
-        index={frame: frame for frame in range(COUNT)}, current=current, truth=truth,
+        index={frame: frame for frame in range(COUNT)}, current=current, truth=truth, halo=None,
     )  # fmt: skip
     return cast(TrainingSet, made)
 
@@ -48,6 +49,18 @@ def test_a_body_that_sits_up_for_a_while_teaches_nothing_there() -> None:
     assert bool(cells[44 // CELL : 52 // CELL].all())
     assert not bool(cells[: 42 // CELL].any())  # neither the head, which changes all the time, nor what is behind it
     assert not bool(cells[56 // CELL :].any())
+
+
+def test_what_the_card_shows_of_a_body_is_looked_at_too() -> None:
+    """Where it shows hair it is not: that follows the head."""
+    shoulders = np.full(COUNT, 52)
+    shoulders[30:50] = 44
+    made = recorded(shoulders, np.zeros(COUNT))
+    made.halo = Halo()
+    body, hair = (made.halo.correspondence[row * (CELLS[1] + 1)] for row in (1, 20))
+    for codes, expected in ((body, list(range(30, 50))), (hair, [])):
+        made.current[:, 3:6, 40:] = torch.from_numpy(codes).half()[:, None, None]
+        assert shown(find_moved_bodies(made)) == expected
 
 
 def test_a_body_that_leans_with_the_head_is_learned() -> None:
