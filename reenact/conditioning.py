@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from models.camera import Camera, rotation_matrix
 from models.face import IRIS_RAD, FaceModel
 from models.generator import SpaceTimeGenerator
-from models.halo import BEHIND_M, Halo
+from models.halo import BEHIND_M, DEPTH_M, Halo
 from models.illumination import linear_to_srgb, shade, vertex_normals
 from models.mouth import inner_mouth, tongue_correspondence
 from models.params import FaceParams
@@ -77,6 +77,9 @@ class ConditioningRenderer:
             codes.append(inner.correspondence)
             behind_lips[inner.triangles] = True
         is_drawn = model.rigidity[model.triangles].min(1) > MIN_RIGIDITY
+        if halo is not None:
+            # What lies behind the card has its texels, from the wrong place of it, and hides it.
+            is_drawn &= model.mean[model.triangles, 2].min(1) >= DEPTH_M
         self._triangles = np.concatenate([triangles[is_drawn], self._skin + teeth.triangles])
         self._is_behind_lips = np.append(behind_lips[is_drawn], np.ones(len(teeth.triangles), bool))
         self._num_head = len(self._triangles)

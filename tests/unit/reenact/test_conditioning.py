@@ -13,6 +13,7 @@ from models.face import FaceModel
 from models.halo import CELLS, Halo
 from models.params import EXPRESSION_INDEX, FaceParams
 from reenact.conditioning import CHANNELS, GROUPS, ConditioningRenderer
+from tests.unit.models.places import places
 from tests.unit.reenact.make import make_generator
 
 SIZE = 128
@@ -117,6 +118,18 @@ def test_a_head_that_turns_leaves_the_lower_edge_of_its_card_in_place() -> None:
     np.testing.assert_allclose(turned_bottom, bottom, atol=1e-2)
     np.testing.assert_allclose(turned_top, ends(loose, turned)[1], atol=1e-4)
     assert np.abs(turned_top - top).max() > 10.0
+
+
+def test_a_head_shows_no_texel_of_its_card() -> None:
+    """It looks down and turns: the back of the skull is in sight, and has the codes of the card."""
+    camera = Camera(width=SIZE, height=SIZE, focal_px=1.2 * SIZE, center_px=(SIZE / 2, SIZE / 2))
+    turned = face(rotation=np.array([0.5, -0.4, 0.0], np.float32))
+    renderer = ConditioningRenderer(FaceModel.load(), camera, Halo())
+    codes = renderer.render(turned)[GROUPS["correspondence"]]
+    is_head = (codes.sum(0) > 0) & (renderer.halo_triangles < 0)
+    around = places(codes[:, is_head].T)[:, 0]
+    assert np.abs(around).max() < np.abs(places(Halo().correspondence)[:, 0]).min()
+    assert is_head.sum() > 1000
 
 
 def test_nothing_of_the_frame_before_is_left_in_a_reused_buffer() -> None:
