@@ -64,13 +64,14 @@ NECK_M = (-0.155, -0.095)
 
 
 def _heights_and_half_widths() -> Array:
-    height = np.interp(np.arange(CELLS[0] + 1), (0, 3, 22, 24), (BODY_BOTTOM_M, BOTTOM_M, 0.17, TOP_M))
+    height = np.interp(np.arange(CELLS[0] + 1), (0, 1, 5, 22, 24), (BODY_BOTTOM_M, -0.24, BOTTOM_M, 0.17, TOP_M))
     half_width = np.interp(height, (BODY_BOTTOM_M, BOTTOM_M, -0.1), (BODY_HALF_WIDTH_M, 0.24, HALF_WIDTH_M))
     return np.stack([height, half_width]).astype(np.float32)
 
 
 ROWS_M = _heights_and_half_widths()
-"""`[2, 25]` height of each row of points, from the lowest up, and half its width: most rows are where hair is."""
+"""`[2, 25]` height of each row of points, from the lowest up, and half its width: most rows are where hair is, and
+most of the others where long hair ends."""
 HEAD_ROWS_M: Array = np.stack([np.linspace(BOTTOM_M, TOP_M, CELLS[0] + 1), np.full(CELLS[0] + 1, HALF_WIDTH_M)]).astype(
     np.float32
 )

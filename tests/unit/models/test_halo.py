@@ -62,10 +62,10 @@ def test_each_place_has_a_texel_of_its_own_behind_the_face() -> None:
         # evenly: columns of the card are columns of the texture, and rows are rows
         assert np.ptp(np.abs(u[side]) + np.abs(across[side]) * 0.45) < 0.02
     assert np.corrcoef(v, row)[0, 1] > 0.9999
-    # Where hair is, a texel is as high as on the card that had no shoulders.
+    # Where hair is, a texel is hardly higher than the 1.6 mm of a card that has no shoulders.
     is_hair = (halo.points[:, 1] > BOTTOM_M) & (halo.points[:, 1] < 0.17)
     slope, _ = np.polyfit(halo.points[is_hair, 1], v[is_hair] / 2.0 * 256.0, 1)
-    assert 1.0 / slope < 0.00175
+    assert 1.0 / slope < 0.0019
     model = FaceModel.load()
     seen = places(model.correspondence[model.mean[:, 2] > 0.03])
     assert (np.abs(seen[:, 0]) < 0.5).all()
@@ -89,12 +89,12 @@ def test_a_texel_knows_its_place() -> None:
     column, row = ((places(halo.correspondence) + 1.0) / 2.0 * size[::-1] - 0.5).round().astype(int).T
     texels = halo.texels(size)
     off = texels[row.clip(0, 255), column.clip(0, 383)] - halo.points[:, :2]
-    # A texel of hair is 1.7 mm high and 2.1 mm wide, and of shoulders up to 7.5 and 3.7; the middle column lies at
+    # A texel of hair is 1.8 mm high and 2.1 mm wide, and of shoulders up to 15 and 3.7; the middle column lies at
     # either edge of the texture.
     is_beside = np.abs(halo.points[:, 0]) > 1e-6
     is_hair = (halo.points[:, 1] > -0.1) & (halo.points[:, 1] < 0.16)
     assert np.nanmax(np.abs(off)[is_beside & is_hair]) < 0.0022
-    assert np.nanmax(np.abs(off)[is_beside]) < 0.0076
+    assert np.nanmax(np.abs(off)[is_beside]) < 0.0152
     assert np.isnan(texels[:, size[1] // 2]).all()
 
 
@@ -139,7 +139,7 @@ def test_its_lower_end_stays_with_the_body() -> None:
     posed = halo.points @ rotation_matrix(turn).T + place
     held = halo.hold(posed, halo.points, halo.rigidity, turn, place)
     bottom, top = halo.points[:, 1] <= NECK_M[0], halo.points[:, 1] >= NECK_M[1]
-    assert bottom.sum() >= 3 * (CELLS[1] + 1)
+    assert bottom.sum() >= 5 * (CELLS[1] + 1)
     np.testing.assert_allclose(held[bottom], body.carry(halo.points, turn, place)[bottom], atol=1e-6)
     np.testing.assert_allclose(held[top], posed[top], atol=1e-6)
     # In between it goes over without a step.
