@@ -20,7 +20,7 @@ from torch.nn import functional
 from capture.spread import spread
 from models.face import FaceModel
 from models.generator import GeneratorConfig
-from models.halo import CELLS, NECK_M, Halo
+from models.halo import CELLS, NECK_M, ROWS_M, Halo
 from models.mouth import inner_mouth, tongue_correspondence
 from models.teeth import Teeth
 from reenact.dataset import Recording
@@ -144,7 +144,7 @@ def _filled(cells: NDArray[np.bool_]) -> NDArray[np.bool_]:
     grown = cv2.dilate(cells.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     filled = grown.copy()
     rows, columns = CELLS
-    middle = np.array([np.interp(0.0, Halo().rows_m[0], np.arange(rows + 1)), columns / 2])
+    middle = np.array([np.interp(0.0, ROWS_M[0], np.arange(rows + 1)), columns / 2])
     for cell in np.argwhere(grown):
         for share in np.linspace(0.0, 1.0, 2 * max(CELLS)):
             row, column = (middle + share * (cell + 0.5 - middle)).astype(int)
