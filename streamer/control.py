@@ -233,8 +233,14 @@ def hello(session: str, info: EngineInfo, settings: Mapping[str, Scalar]) -> dic
     }
 
 
-def stats(snapshot: Snapshot, face: FaceState, rtp_offset: int | None) -> dict[str, object]:
-    """Say how it goes. `rtp_offset` is what to add to a source's RTP timestamp for its answer's, modulo 2**32."""
+def stats(
+    snapshot: Snapshot, face: FaceState, rtp_offset: int | None, *, is_preparing: bool = False
+) -> dict[str, object]:
+    """Say how it goes.
+
+    `rtp_offset` is what to add to a source's RTP timestamp for its answer's, modulo 2**32; `is_preparing` tells that
+    a target is being loaded.
+    """
     medians = {name: summary.p50 for name, summary in snapshot.stages.items()}
     return {
         "type": "stats",
@@ -248,6 +254,7 @@ def stats(snapshot: Snapshot, face: FaceState, rtp_offset: int | None) -> dict[s
         "confidence": round(face.confidence, 3),
         "is_calibrating": face.is_calibrating,
         "rtp_offset": rtp_offset,
+        "is_preparing": is_preparing,
         **({"coverage": dict(face.coverage)} if face.coverage is not None else {}),
     }
 

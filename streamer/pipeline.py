@@ -8,8 +8,9 @@ everybody but the source's own page (`streamer.renditions`).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -208,6 +209,8 @@ class Pipeline:
         self.outlets = Outlets()
         """Who else gets the target's frames: viewers, recordings, cameras."""
         self.num_published = 0
+        self.is_preparing = True
+        """Whether its target is being loaded, or waits for its turn: no picture comes before."""
         self.orders = Orders(settings, self.source.wake)
         self.track = TargetTrack(self.target, self._on_sent)
         self.ingest: Ingest | None = None
@@ -240,6 +243,15 @@ class Pipeline:
     def join(self, timeout_s: float) -> bool:
         """Wait for the decoder thread; False if it still runs. Blocks."""
         return self.ingest is None or self.ingest.join(timeout_s)
+
+    @contextlib.contextmanager
+    def preparing(self) -> Iterator[None]:
+        """Let the page know that a target is being loaded: minutes at worst, and no fault."""
+        self.is_preparing = True
+        try:
+            yield
+        finally:
+            self.is_preparing = False
 
     def publish(self, frame: TargetFrame) -> None:
         """Send a finished frame out, from the inference thread: to the source's page first, then to everybody else."""

@@ -309,7 +309,12 @@ class Session:
             return
         self.viewers.look()
         self._tell_recording()
-        message = control.stats(self.meter.snapshot(), self.pipeline.face, self._connection.rtp_offset())
+        message = control.stats(
+            self.meter.snapshot(),
+            self.pipeline.face,
+            self._connection.rtp_offset(),
+            is_preparing=self.pipeline.is_preparing,
+        )
         message |= self._govern()
         message |= control.departures(self.pipeline.departures.take(), self._connection.sender_clock)
         control.send(self._channel, message)

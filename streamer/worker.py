@@ -224,7 +224,8 @@ class InferenceWorker:
             reenactor.close()
 
     def _serve(self, pipeline: Pipeline) -> None:
-        reenactor = self._open(pipeline.actor)
+        with pipeline.preparing():
+            reenactor = self._open(pipeline.actor)
         if self._is_abandoned:
             return
         reenactor.reset()
@@ -286,7 +287,7 @@ class InferenceWorker:
         logger.warning("the engine fails, the next one takes over: %s", error)
         _let_go(error)
         try:
-            with self._at("open"):
+            with self._at("open"), pipeline.preparing():
                 self._painter.wait()
                 self._painter.take_error()  # of the same engine
                 reenactor.fall_back()
@@ -309,7 +310,8 @@ class InferenceWorker:
         pipeline.refuse("engine_restarted", "Every engine has failed; they are being started anew.")
         actor = self._actor
         self._discard()
-        reenactor = self._open(actor)
+        with pipeline.preparing():
+            reenactor = self._open(actor)
         self._apply(pipeline, reenactor, pipeline.orders.settings)
         pipeline.orders.renew()
         self._begin(pipeline, reenactor)
@@ -340,7 +342,8 @@ class InferenceWorker:
             self._painter.wait()
         if wanted.actor is not None and wanted.actor != self._actor:
             try:
-                reenactor = self._open(wanted.actor)
+                with pipeline.preparing():
+                    reenactor = self._open(wanted.actor)
                 self._apply(pipeline, reenactor, orders.settings)
                 orders.renew()  # what is edited stays so, from the next frame on
                 self._begin(pipeline, reenactor)

@@ -5,7 +5,7 @@
  *   tracker_reason: string, resolution: number, settings: Record<string, number|boolean|string>}} Hello
  * @typedef {{type: "stats", fps_in: number, fps_out: number, stages_ms: Record<string, number>, age_ms: {p50: number, p95: number},
  *   dropped: Record<string, number>, face: "tracked"|"holding"|"easing"|"absent", num_faces: number,
- *   confidence: number, is_calibrating: boolean, frames?: (number|null)[][], sender_clock?: {unix_ms: number, rtp: number}|null,
+ *   confidence: number, is_calibrating: boolean, is_preparing: boolean, frames?: (number|null)[][], sender_clock?: {unix_ms: number, rtp: number}|null,
  *   governor?: {is_on: boolean, step: number, text: string}, limits?: {frame_rate: number, source_px: number, jitter_ms: number}}} ServerStats
  */
 

@@ -6,11 +6,14 @@ import { Session } from "./session.js";
 
 /** @typedef {"idle"|"connecting"|"live"|"failed"} State */
 
+/** A picture comes within this, once the server has its target loaded: that takes as long as it takes. */
 const FIRST_FRAME_MS = 30_000;
+const WAITING = "Waiting for the first picture";
+const PREPARING = "Getting the target ready. The first time on a machine, that can take a minute.";
 /** A camera that has given nothing by now gives nothing. */
 const SILENT_MS = 4_000;
 const STALL_SHOWN_MS = 3_000;
-/** A server that loads another target is silent for seconds; longer than this, a new session is the better bet. */
+/** A picture that stands still longer than this, and not because another target is loaded: a new session is the better bet. */
 const STALL_FAILED_MS = 15_000;
 /** The server speaks every 250 ms; silence this long is worth a question. */
 const QUIET_MS = 2_500;
@@ -43,6 +46,8 @@ export class Lifecycle extends EventTarget {
   #choices;
   #run = new AbortController();
   #attempts = 0;
+  /** The server says that it loads a target. */
+  #isPreparing = false;
   #isProbing = false;
   #isChanging = false;
 
@@ -132,6 +137,7 @@ export class Lifecycle extends EventTarget {
     const session = (this.session = new Session(iceServers));
     session.addEventListener("lost", () => void this.#probe(true));
     session.control.addEventListener("bye", (event) => this.#onBye(/** @type {CustomEvent} */ (event).detail.reason));
+    session.control.addEventListener("stats", (event) => this.#hear(session, /** @type {CustomEvent} */ (event).detail.is_preparing));
     this.dispatchEvent(new Event("session"));
     this.#frames.restart();
     const first = this.#firstFrame(signal);
@@ -139,7 +145,7 @@ export class Lifecycle extends EventTarget {
     this.#enter("connecting", "Asking the server for a session");
     await session.connect(track, this.#choices, signal);
     signal.throwIfAborted();
-    this.#enter("connecting", "Waiting for the first picture");
+    this.#enter("connecting", this.#isPreparing ? PREPARING : WAITING);
     const timer = setTimeout(() => void this.#suspectCamera(session), SILENT_MS);
     await first.finally(() => clearTimeout(timer));
     this.failure = null;
@@ -155,15 +161,18 @@ export class Lifecycle extends EventTarget {
   /** @param {AbortSignal} signal */
   #firstFrame(signal) {
     return new Promise((resolve, reject) => {
-      // A hidden page shows no frames: its time does not count.
-      const wait = () => (timer = setTimeout(late, FIRST_FRAME_MS));
-      const late = () => (document.hidden ? wait() : reject(new Failure("no_picture")));
-      let timer = 0;
-      wait();
-      const end = (/** @type {() => void} */ settle) => () => (clearTimeout(timer), settle());
-      this.#frames.addEventListener("first", end(() => resolve(undefined)), { once: true, signal });
-      signal.addEventListener("abort", end(() => reject(signal.reason)), { once: true });
+      this.#frames.addEventListener("first", resolve, { once: true, signal });
+      signal.addEventListener("abort", () => reject(signal.reason), { once: true });
     });
+  }
+
+  /** @param {Session} session @param {boolean} isPreparing */
+  #hear(session, isPreparing) {
+    if (session !== this.session || isPreparing === this.#isPreparing) return;
+    this.#isPreparing = isPreparing;
+    this.#frames.lastMs = performance.now();
+    if (isPreparing) this.#enter(this.state, PREPARING);
+    else this.#enter(this.state, this.state === "connecting" ? WAITING : "");
   }
 
   /** Close what runs or waits; the camera stays open.  */
@@ -173,6 +182,7 @@ export class Lifecycle extends EventTarget {
     this.session?.close();
     this.session = null;
     this.#frames.stop();
+    this.#isPreparing = false;
     this.warning = null;
     this.retryAtMs = 0;
   }
@@ -236,13 +246,15 @@ export class Lifecycle extends EventTarget {
   }
 
   #watch() {
-    if (this.state !== "live" || !this.session) return;
+    if (!this.session || (this.state !== "live" && this.state !== "connecting")) return;
     const now = performance.now();
+    // A hidden page shows no frames, and a target that is being loaded makes none: that time does not count.
+    if (document.hidden || this.#isPreparing) this.#frames.lastMs = now;
+    const stallMs = now - this.#frames.lastMs;
+    if (this.state === "connecting") return stallMs > FIRST_FRAME_MS ? this.fail(new Failure("no_picture")) : undefined;
     const { control } = this.session;
     const quietMs = control.lastHeardMs ? now - control.lastHeardMs : 0;
     if (quietMs > QUIET_MS) void this.#probe(quietMs > QUIET_FAILED_MS);
-    if (document.hidden) this.#frames.lastMs = now;
-    const stallMs = now - this.#frames.lastMs;
     if (stallMs > STALL_FAILED_MS) return this.fail(new Failure("video_stalled"));
     const warning = stallMs > STALL_SHOWN_MS ? (this.warning ?? new Failure("video_stalled")) : null;
     if (stallMs < 1000) this.#attempts = 0;

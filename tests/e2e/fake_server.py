@@ -168,7 +168,7 @@ class Echo(MediaStreamTrack):
                 self.stop()
                 raise
             assert isinstance(frame, VideoFrame)
-            if not self._server.is_stalled:
+            if not self._server.is_stalled and not self._server.is_preparing:
                 break
         side = min(frame.width, frame.height)
         pixels = frame.to_ndarray(format="rgb24")
@@ -194,6 +194,8 @@ class FakeServer:
         self.tracker = "landmarks"
         self.calibration_s = 1.0
         self.is_stalled = False
+        self.is_preparing = False
+        """Says that it loads a target, and sends no picture meanwhile."""
         self.limits = {"frame_rate": 60, "source_px": 1280, "jitter_ms": 0}
         self.governor = {"is_on": True, "step": 0, "text": ""}
         self.is_silent = False
@@ -442,6 +444,7 @@ class FakeServer:
                 "num_faces": self.num_faces,
                 "confidence": 0.97,
                 "is_calibrating": is_calibrating,
+                "is_preparing": self.is_preparing,
                 "limits": self.limits,
                 "governor": self.governor,
             }

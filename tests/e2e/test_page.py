@@ -391,6 +391,50 @@ class TestFailures:
         expect(page.locator("#notice")).to_be_hidden()
         assert len(server.offers) == 1
 
+    def test_a_target_that_takes_its_time_is_waited_for(self, page: Page, server: FakeServer) -> None:
+        """A machine's first start compiles for longer than a picture may take."""
+        server.is_preparing = True
+        page.clock.install()
+        page.goto(f"{server.url}?autostart=1")
+        expect(page.locator("#phase")).to_contain_text("Getting the target ready")
+        page.clock.fast_forward(100_000)
+        page.wait_for_timeout(1500)
+        assert stats(page)["state"] == "connecting"
+        server.is_preparing = False
+        wait_for_state(page, "live")
+        expect(page.locator("#phase")).to_be_empty()
+        assert len(server.offers) == 1
+
+    def test_a_target_that_is_ready_and_shows_nothing(self, page: Page, server: FakeServer) -> None:
+        server.is_stalled = server.is_preparing = True
+        page.clock.install()
+        page.goto(f"{server.url}?autostart=1")
+        expect(page.locator("#phase")).to_contain_text("Getting the target ready")
+        page.clock.fast_forward(100_000)
+        server.is_preparing = False
+        expect(page.locator("#phase")).to_have_text("Waiting for the first picture")
+        page.clock.fast_forward(20_000)
+        page.wait_for_timeout(1500)
+        assert stats(page)["state"] == "connecting"
+        page.clock.fast_forward(15_000)
+        wait_for_state(page, "failed")
+        expect_notice(page, "no_picture", "Connected, but no picture came")
+
+    def test_another_target_that_takes_its_time_ends_nothing(self, page: Page, server: FakeServer) -> None:
+        page.clock.install()
+        go_live(page, server)
+        server.is_preparing = True
+        expect(page.locator("#phase")).to_contain_text("Getting the target ready")
+        page.clock.fast_forward(9_000)  # in two steps: a page that hears nothing for ten seconds asks why
+        page.wait_for_timeout(1000)
+        page.clock.fast_forward(9_000)
+        page.wait_for_timeout(1000)
+        assert stats(page)["state"] == "live"
+        expect(page.locator("#notice")).to_be_hidden()
+        server.is_preparing = False
+        expect(page.locator("#phase")).to_be_empty()
+        assert len(server.offers) == 1
+
     def test_a_session_ended_by_the_server(self, page: Page, server: FakeServer) -> None:
         go_live(page, server)
         server.say({"type": "bye", "reason": "replaced"})

@@ -106,6 +106,7 @@ def test_stats_have_every_stage_and_both_slots() -> None:
     assert message["dropped"] == {"ingest": 0, "egress": 0, "network": 4}
     assert message["age_ms"] == {"p50": 12.0, "p95": 12.0}
     assert (message["face"], message["confidence"], message["rtp_offset"]) == ("holding", 0.25, 17)
+    assert message["is_preparing"] is False
 
 
 class FakeChannel:

@@ -161,3 +161,17 @@ async def test_what_the_page_says_reaches_the_inference_thread_and_what_it_found
     assert channel.sent == [b"M", {"type": "calibration", "calibration": personal.to_json()}]
     rig.session._channel = None
     await rig.session.close("closed")
+
+
+async def test_the_page_hears_that_a_target_is_being_loaded(rig: Rig) -> None:
+    channel = FakeChannel()
+    rig.session._channel = cast(Any, channel)
+    rig.stream(30, 1)
+    rig.session.look()
+    with rig.session.pipeline.preparing():
+        pass
+    rig.session.look()
+    told = [message["is_preparing"] for message in channel.sent if message["type"] == "stats"]
+    assert told == [True, False]
+    rig.session._channel = None
+    await rig.session.close("closed")

@@ -216,6 +216,35 @@ def test_switching_the_actor_keeps_the_settings(rig: Rig) -> None:
     pipeline.close()
 
 
+def test_the_page_can_tell_loading_from_a_fault() -> None:
+    """It waits as long as a target is being loaded: at the start, at a switch, and no longer than that."""
+    gate, opening = threading.Event(), queue.Queue[str]()
+
+    class Targets(FakeTargets):
+        def open(self, name: str) -> FakeReenactor:
+            opening.put(name)
+            assert gate.wait(5)
+            gate.clear()
+            return super().open(name)
+
+    rig = Rig(Targets())
+    try:
+        pipeline, listener = rig.pipeline()
+        told = [pipeline.is_preparing]  # it waits for its turn
+        rig.workers.serve(pipeline)
+        for name, heard in {"milo": "engine", "nora": "engine", "ghost": "refused"}.items():
+            pipeline.orders.switch(name)
+            assert opening.get(timeout=5) == name
+            told.append(pipeline.is_preparing)
+            gate.set()
+            assert listener.next()[0] == heard
+            told.append(pipeline.is_preparing)
+        assert told == [True, True, False, True, False, True, False]
+        pipeline.close()
+    finally:
+        rig.end()
+
+
 @pytest.mark.parametrize(("actor", "code"), [("ghost", "unknown_actor"), ("broken", "actor_refused")])
 def test_a_switch_that_is_refused_changes_nothing(rig: Rig, actor: str, code: str) -> None:
     pipeline, listener = rig.pipeline()
