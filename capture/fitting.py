@@ -19,7 +19,7 @@ from capture.landmark_model import (
     both_eyes,
 )
 from capture.landmarks import COUNT
-from capture.lids import LARGEST_BLINK, lid_scale
+from capture.lids import LARGEST_BLINK, fitted_blinks, lid_scale
 from capture.normal_equations import accumulate
 from capture.rotation import rotation_from_vector
 from capture.rotation_prior import DEPTH_SAY, HINT_SAY, RotationPrior, rotation_by_depth
@@ -71,6 +71,14 @@ FROWNS = np.array([FREE_NAMES.index(f"mouthFrown{side}") for side in ("Left", "R
 up."""
 FROWN_KEPT = 0.15
 """Where a corner is seen to smile by so much, what holds a frown of it back is twice as strong."""
+_SHUT = {"eyeBlinkLeft": 1.0, "eyeWideLeft": -0.32, "eyeSquintLeft": 0.26,
+         "eyeBlinkRight": -1.0, "eyeWideRight": 0.32, "eyeSquintRight": -0.26}  # fmt: skip
+APART = np.array([_SHUT.get(name, 0.0) for name in FREE_NAMES])
+"""`[43]` how much further the left eye is shut than the right one, in blinks: eyes opened wide and squints count by how
+far they move the lids."""
+APART_SD = 0.03
+"""How well a hint knows that difference. It sees each eye; landmarks take lids that are half down, as of somebody who
+reads, for a wink."""
 KNOWN_POSE_PRIOR = 0.1
 """Strength of the prior on expression where the pose is known: it need not be kept from explaining that."""
 KNOWN_POSE_VERGENCE_SD_RAD = np.deg2rad(8.0)
@@ -184,7 +192,12 @@ class Fitter:
         low, high = self.low[GAZE.start :], self.high[GAZE.start :]
         if frozen_expression is not None:
             low, high = np.append(low[:4], weights), np.append(high[:4], weights)
-        smiles = hint.expression[FREE[SMILES]].astype(np.float64) if hint is not None else None
+        smiles = apart = None
+        if hint is not None:
+            seen = hint.expression[FREE].astype(np.float64)
+            smiles = seen[SMILES]
+            seen[BLINKS] = fitted_blinks(seen[BLINKS], self.lid_scale)
+            apart = float(APART @ seen)
         drawn = []
         if depth_px is not None:
             precision = self.landmarks.pose_precision
@@ -202,7 +215,7 @@ class Fitter:
             rotation = rotation_from_vector(step[:3]) @ rotation
             translation = translation + step[3:]
             translation[2] = min(translation[2], -NEAREST_M)
-            gaze, weights = self._explain(step, gaze, weights, started, low, high, self.prior_precision, smiles)
+            gaze, weights = self._explain(step, gaze, weights, started, low, high, self.prior_precision, smiles, apart)
         rotation = _orthonormal(rotation)
         for prior, wanted in drawn:
             prior.learn(wanted, rotation)
@@ -235,10 +248,12 @@ class Fitter:
         high: Array,
         precision: Array,
         smiles: Array | None = None,
+        apart: float | None = None,
     ) -> tuple[Array, Array]:
         """Let gaze `[4]` and weights `[43]` explain what a `step` of pose leaves, drawn to rest by `precision`.
 
-        Smiles below those that were seen, `smiles [2]`, are drawn up to them, and frowns of their corners to rest.
+        Smiles below those that were seen, `smiles [2]`, are drawn up to them, and frowns of their corners to rest;
+        lids are drawn to be as far apart, in `APART`, as was seen.
         """
         rest = slice(POSE.stop, SIZE)
         current = np.concatenate([gaze, weights])
@@ -254,6 +269,10 @@ class Fitter:
         hessian = self._hessian[rest, rest] + np.diag(prior + held)
         gradient = self._gradient[rest] + self._hessian[rest, POSE] @ step + prior * (current - expected)
         gradient[:4] += held[:4] * (gaze - started)
+        if apart is not None:
+            across = np.concatenate([np.zeros(len(gaze)), APART]) / APART_SD
+            hessian += np.outer(across, across)
+            gradient += across * (across @ current - apart / APART_SD)
         solution = solve_bounded(hessian, hessian @ current - gradient, low, high, current)
         return solution[:4].copy(), solution[4:].copy()
 

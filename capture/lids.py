@@ -29,6 +29,11 @@ def lid_scale(gap_m: float, usual_gap_m: float) -> float:
     return float(np.clip((usual_gap_m - SHUT_GAP_M) / way, MIN_SCALE, MAX_SCALE))
 
 
+def fitted_blinks(blinks: Array, scale: float = 1.0) -> Array:
+    """Give the fitted blinks that mean `blinks`, for eyes of a `lid_scale`: what `lid_weights` undoes."""
+    return np.interp(blinks, ACTUAL, FITTED).astype(blinks.dtype) / scale
+
+
 def lid_weights(expression: Array, scale: float = 1.0) -> Array:
     """Replace the fitted blinks in weights `[52]` by what they mean for eyes of a `lid_scale`."""
     corrected = expression.copy()

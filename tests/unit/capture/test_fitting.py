@@ -145,6 +145,30 @@ def test_a_corner_that_is_seen_to_smile_does_not_frown_as_well(fitter: Fitter, p
     fitter.forget_person()
 
 
+@pytest.mark.parametrize(
+    ("landmarks", "seen", "left_and_right"),
+    [
+        ((0.0, 0.4), (0.3, 0.3), (0.2, 0.2)),  # half down, as of somebody who reads; landmarks took it for a wink
+        ((0.05, 0.55), (0.05, 0.95), (0.05, 0.55)),
+        ((0.5, 0.5), (0.9, 0.9), (0.5, 0.5)),
+    ],
+)
+def test_one_eye_is_shut_further_than_the_other_where_a_hint_sees_it(
+    fitter: Fitter,
+    project: Points,
+    camera: Camera,
+    landmarks: tuple[float, float],
+    seen: tuple[float, float],
+    left_and_right: tuple[float, float],
+) -> None:
+    points = project(head(expression=weights(eyeBlinkLeft=landmarks[0], eyeBlinkRight=landmarks[1]))).points_px
+    hint = head(expression=weights(eyeBlinkLeft=seen[0], eyeBlinkRight=seen[1]))
+    fitter.forget_person()
+    fit = fitter.fit(points, camera, hint=hint)
+    fitter.forget_person()
+    assert fit.expression[BLINKS] == pytest.approx(left_and_right, abs=0.1)
+
+
 def test_compiled_equations_match_the_slow_reference(fitter: Fitter, project: Points, camera: Camera) -> None:
     found = project(random_head(np.random.default_rng(2)), noise_px=1.0)
     fit = fitter.fit(found.points_px, camera)

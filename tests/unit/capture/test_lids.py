@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from capture.lids import LARGEST_BLINK, lid_scale, lid_weights
+from capture.lids import LARGEST_BLINK, fitted_blinks, lid_scale, lid_weights
 from models.params import EXPRESSION_INDEX, EXPRESSION_SIZE
 
 
@@ -33,6 +33,15 @@ def test_large_eyes_are_half_shut_half_way_down_and_shut_at_its_end() -> None:
         scale = lid_scale(gap_m, 0.0082)
         weights[left] = LARGEST_BLINK
         assert lid_weights(weights, scale)[left] == 1.0
+
+
+@pytest.mark.parametrize("scale", [0.4, 1.0, 1.4])
+def test_what_blinks_are_fitted_for_is_what_they_mean(scale: float) -> None:
+    blinks = [EXPRESSION_INDEX["eyeBlinkLeft"], EXPRESSION_INDEX["eyeBlinkRight"]]
+    for shut in (0.0, 0.4, 1.0):
+        weights = np.zeros(EXPRESSION_SIZE, np.float32)
+        weights[blinks] = fitted_blinks(np.full(2, shut, np.float32), scale)
+        np.testing.assert_allclose(lid_weights(weights, scale)[blinks], shut, atol=1e-6)
 
 
 def test_further_down_is_never_less_shut() -> None:
