@@ -76,7 +76,7 @@ _SHUT = {"eyeBlinkLeft": 1.0, "eyeWideLeft": -0.32, "eyeSquintLeft": 0.26,
 APART = np.array([_SHUT.get(name, 0.0) for name in FREE_NAMES])
 """`[43]` how much further the left eye is shut than the right one, in blinks: eyes opened wide and squints count by how
 far they move the lids."""
-APART_SD = 0.03
+APART_SD = 0.05
 """How well a hint knows that difference. It sees each eye; landmarks take lids that are half down, as of somebody who
 reads, for a wink."""
 KNOWN_POSE_PRIOR = 0.1
