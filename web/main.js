@@ -59,6 +59,8 @@ const keepsake = new Keepsake(store);
 const shortcuts = new Shortcuts(document);
 new Outputs(find, lifecycle, store);
 let isCameraMuted = false;
+/** @type {string} state that was shown last */
+let shownState = "";
 
 Object.assign(window, { reenact: Object.freeze({ stats: () => stats.snapshot(), latency: () => latency.recent }) });
 
@@ -70,7 +72,8 @@ lifecycle.addEventListener("change", () => {
   notice.show(failure ?? warning, lifecycle.retryAtMs);
   if (state !== "live") {
     calibration.cancel();
-    find("note").textContent = "";
+    // What was said while connecting is true of the session that is about to be live.
+    if (state !== shownState) find("note").textContent = "";
     face.show(null, 0, false);
     mesh.wipe();
   }
@@ -78,6 +81,7 @@ lifecycle.addEventListener("change", () => {
     meters.clear();
     microphone.close();
   }
+  shownState = state;
   showListening();
   if (camera.stream) void listCameras();
   showTarget();

@@ -886,6 +886,18 @@ class TestKeepsake:
         page.wait_for_timeout(300)
         assert not [message for message in server.messages if message["type"] == "restore"]
 
+    def test_it_is_said_also_where_the_target_was_not_ready_yet(self, page: Page, server: FakeServer) -> None:
+        server.is_preparing = True
+        page.goto(f"{server.url}?autostart=1")
+        expect(page.locator("#phase")).to_contain_text("Getting the target ready")
+        server.say({"type": "calibration", "calibration": {"tracker": "landmarks", "identity": [0.5]}})
+        page.reload()
+        expect(page.locator("#phase")).to_contain_text("Getting the target ready")
+        expect(page.locator("#note")).to_contain_text("last calibration")
+        server.is_preparing = False
+        wait_for_state(page, "live")
+        expect(page.locator("#note")).to_contain_text("last calibration")
+
     def test_one_that_the_server_refuses_is_forgotten(self, page: Page, server: FakeServer) -> None:
         go_live(page, server)
         server.say({"type": "calibration", "calibration": {"tracker": "landmarks", "identity": [0.5]}})
