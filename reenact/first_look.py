@@ -39,6 +39,8 @@ LEARNED_SHARE = 0.05
 """Pixels a picture that a texel must have on average to be learned."""
 SURELY_SEEN = 30.0
 """Pixels from which on a texel's colour is its own, and not in part that of the texels around it."""
+FADE_SHARE = 0.02
+"""Share of the texture's height over which less than half is left of the belief in what was seen beside a texel."""
 STRANGER = 0.001
 """Squared difference of colours, 0 to 1, from which two are not the same for noise alone."""
 CELL_SHARE = 0.1
@@ -109,10 +111,25 @@ def _look(
     if np.isfinite(found.reach_m).all():
         places = halo.texels(size)
         is_guessed = (places[..., 1] > NECK_M[0]) & (sums.count.reshape(size) < LEAST_SEEN)
-        texture[3, torch.from_numpy(is_guessed)] = torch.from_numpy(found.contains(places[is_guessed])).float()
+        is_head = np.zeros(size, bool)
+        is_head[is_guessed] = found.contains(places[is_guessed])
+        texture[3] = torch.from_numpy(_faded(texture[3].numpy(), is_head, is_guessed))
     is_seen = torch.from_numpy(sums.count.reshape(1, *size) >= LEARNED_SHARE * len(seen))
     background = torch.from_numpy(plate.transpose(2, 0, 1).copy())
     return FirstLook(texture[:3], texture[3:], is_seen, background, halo, found)
+
+
+def _faded(
+    coverage: NDArray[np.float32], is_head: NDArray[np.bool_], is_guessed: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """Let `coverage [h, w]` turn into what the outline says of each texel, `is_head`, where it `is_guessed`.
+
+    Hair that every picture cuts off fades out. A cliff beside it would be like nothing that was seen, and a network
+    would make specks and dashes of it where the head comes down.
+    """
+    away = cv2.distanceTransform(is_guessed.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    near = np.exp(-away / (FADE_SHARE * len(coverage))).astype(np.float32)
+    return np.where(is_guessed, near * coverage + (1.0 - near) * is_head, coverage)
 
 
 def _cells(pictures: Sequence[Seen], is_head: NDArray[np.bool_], found: HeadOutline) -> NDArray[np.bool_]:

@@ -20,6 +20,7 @@ from reenact.first_look import (
     USUAL_PIXELS,
     FirstLook,
     _cells,
+    _faded,
     _fill,
     _spread,
     look_again,
@@ -81,6 +82,21 @@ def test_a_texel_that_few_pixels_showed_is_no_speck() -> None:
     assert texture[few] > 0.5
     assert texture[many] == 0.0
     np.testing.assert_allclose(np.delete(texture, [few, many]), 0.6, atol=1e-6)
+
+
+def test_hair_that_every_picture_cuts_off_fades_out() -> None:
+    rows, cut = 256, 200
+    coverage = np.ones((rows, 8), np.float32)
+    is_guessed = np.zeros((rows, 8), bool)
+    is_guessed[cut:] = True
+    faded = _faded(coverage, np.zeros((rows, 8), bool), is_guessed)
+    assert (faded[:cut] == 1.0).all()
+    steps = -np.diff(faded, axis=0)
+    assert steps.min() >= 0.0
+    assert steps.max() < 0.25
+    assert faded[-1].max() < 0.01
+    # Where the outline says so, it goes on.
+    assert (_faded(coverage, np.ones((rows, 8), bool), is_guessed) == 1.0).all()
 
 
 def test_a_shoulder_goes_on_below_the_picture_and_a_head_does_not() -> None:
