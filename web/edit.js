@@ -6,6 +6,7 @@ import { EditSource } from "./edit_source.js";
 import { Timeline } from "./edit_timeline.js";
 import { Failure } from "./errors.js";
 import { fetchIceServers } from "./ice.js";
+import { PREPARING } from "./lifecycle.js";
 import { Session } from "./session.js";
 
 const HELD = { head: "Head", position: "Position", gaze: "Gaze", brows: "Brows", mouth: "Mouth" };
@@ -62,6 +63,10 @@ async function start() {
       enter("live");
     });
     hear("error", ({ message }) => (find("note").textContent = message));
+    hear("stats", ({ is_preparing }) => {
+      const isNews = is_preparing && document.body.dataset.state === "connecting" && find("note").textContent !== PREPARING;
+      if (isNews) enter("connecting", PREPARING);
+    });
     hear("bye", () => session === made && end(new Failure("session_idle")));
     hear("recording", showRecording);
     signal.throwIfAborted();

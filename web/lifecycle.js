@@ -9,7 +9,7 @@ import { Session } from "./session.js";
 /** A picture comes within this, once the server has its target loaded: that takes as long as it takes. */
 const FIRST_FRAME_MS = 30_000;
 const WAITING = "Waiting for the first picture";
-const PREPARING = "Getting the target ready. The first time on a machine, that can take a minute.";
+export const PREPARING = "Getting the target ready. The first time on a machine, that can take a minute.";
 /** A camera that has given nothing by now gives nothing. */
 const SILENT_MS = 4_000;
 const STALL_SHOWN_MS = 3_000;

@@ -24,6 +24,7 @@ from av import VideoFrame
 from PIL import Image
 
 from reenact.consent import Consent
+from reenact.face_change import LIMITS
 
 WEB = Path(__file__).resolve().parents[2] / "web"
 RESOLUTION = 256
@@ -195,7 +196,7 @@ class FakeServer:
         self.calibration_s = 1.0
         self.is_stalled = False
         self.is_preparing = False
-        """Says that it loads a target, and sends no picture meanwhile."""
+        """Says that it loads a target, and sends neither greeting nor picture meanwhile."""
         self.limits = {"frame_rate": 60, "source_px": 1280, "jitter_ms": 0}
         self.governor = {"is_on": True, "step": 0, "text": ""}
         self.is_silent = False
@@ -294,12 +295,14 @@ class FakeServer:
         app.add_routes(
             [
                 web.get("/", self._page),
+                web.get("/edit", self._editor),
                 web.static("/web", WEB),
                 web.get("/healthz", self._health),
                 web.get("/api/actors", self._list_actors),
                 web.get("/api/actors/{name}/preview.webp", self._preview),
                 web.get("/api/settings", self._list_settings),
                 web.get("/api/mesh", self._list_edges),
+                web.get("/api/numbers", self._list_numbers),
                 web.get("/api/ice", self._list_servers),
                 web.get("/api/jobs", self._list_jobs),
                 web.post("/whip", self._publish),
@@ -330,6 +333,12 @@ class FakeServer:
 
     async def _page(self, request: web.Request) -> web.FileResponse:
         return web.FileResponse(WEB / "index.html")
+
+    async def _editor(self, request: web.Request) -> web.FileResponse:
+        return web.FileResponse(WEB / "edit.html")
+
+    async def _list_numbers(self, request: web.Request) -> web.Response:
+        return web.json_response({"limits": LIMITS})
 
     async def _health(self, request: web.Request) -> web.Response:
         return web.json_response({"status": "ok", "version": "fake", "uptime_s": 1.0, "sessions": len(self._peers)})
@@ -426,7 +435,9 @@ class FakeServer:
             "resolution": RESOLUTION,
             "settings": self._settings[session],
         }
-        channel.send(json.dumps(hello))
+        has_greeted = not self.is_preparing
+        if has_greeted:
+            channel.send(json.dumps(hello))
         tick = 0
         while channel.readyState == "open":
             await asyncio.sleep(0.25)
@@ -449,6 +460,9 @@ class FakeServer:
                 "governor": self.governor,
             }
             if not self.is_silent and channel.readyState == "open":
+                if not has_greeted and not self.is_preparing:
+                    channel.send(json.dumps(hello))
+                    has_greeted = True
                 channel.send(json.dumps(stats))
 
     def _on_message(self, session: str, channel: RTCDataChannel, message: dict[str, Any]) -> None:

@@ -405,6 +405,15 @@ class TestFailures:
         expect(page.locator("#phase")).to_be_empty()
         assert len(server.offers) == 1
 
+    def test_the_editor_says_so_too(self, page: Page, server: FakeServer) -> None:
+        server.is_preparing = True
+        page.goto(f"{server.url}edit")
+        page.click("#start")
+        expect(page.locator("#note")).to_contain_text("Getting the target ready")
+        server.is_preparing = False
+        wait_for_state(page, "live")
+        expect(page.locator("#note")).to_be_empty()
+
     def test_a_target_that_is_ready_and_shows_nothing(self, page: Page, server: FakeServer) -> None:
         server.is_stalled = server.is_preparing = True
         page.clock.install()
@@ -893,7 +902,6 @@ class TestKeepsake:
         server.say({"type": "calibration", "calibration": {"tracker": "landmarks", "identity": [0.5]}})
         page.reload()
         expect(page.locator("#phase")).to_contain_text("Getting the target ready")
-        expect(page.locator("#note")).to_contain_text("last calibration")
         server.is_preparing = False
         wait_for_state(page, "live")
         expect(page.locator("#note")).to_contain_text("last calibration")
