@@ -902,7 +902,9 @@ class TestKeepsake:
         server.say({"type": "calibration", "calibration": {"tracker": "landmarks", "identity": [0.5]}})
         page.reload()
         expect(page.locator("#phase")).to_contain_text("Getting the target ready")
-        server.is_preparing = False
+        server.is_stalled, server.is_preparing = True, False
+        expect(page.locator("#phase")).to_have_text("Waiting for the first picture")
+        server.is_stalled = False
         wait_for_state(page, "live")
         expect(page.locator("#note")).to_contain_text("last calibration")
 
