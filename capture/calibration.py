@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capture.fitting import LIDS, Fitter
-from capture.landmark_model import FREE_NAMES, Fit
+from capture.landmark_model import BLINKS, FREE, FREE_NAMES, Fit
 from capture.landmarks import Landmarks
+from capture.lids import fitted_blinks
 from models.camera import Camera, rotation_matrix
 from models.params import FaceParams
 
@@ -30,6 +31,11 @@ CLOSED_SHARE = 0.3
 """Unasked, this share of the frames, those with the mouth most closed, shows the mouth at rest."""
 OPEN_SHARE = (0.5, 0.9)
 """Unasked, frames with the eyes as open as between these quantiles show lids and brows at rest."""
+LIDS_UP = 0.1
+"""A hint reads lids of open eyes as up to so far down, and lids at rest as no further down than so from where this
+person's are furthest up. Who looks at the keys at first would else be wide-eyed ever after."""
+UP_SHARE = 0.1
+"""Share of the frames that show lids furthest up."""
 MIN_OPENNESS = 0.17
 """Lid gap over eye width below which eyes are not open: they say nothing of rest."""
 MAX_GAZE_RAD = np.deg2rad([3.0, 10.0])
@@ -88,6 +94,17 @@ class _Frame:
     openness: float
     """Between the lids, over the eyes' width."""
 
+    @property
+    def blinks(self) -> NDArray[np.float32]:
+        """How far down lids are, `[2]`, as the hint sees it; NaN where there is none."""
+        hint = self.seen.hint
+        return hint.expression[FREE[BLINKS]] if hint is not None else np.full(2, np.nan, np.float32)
+
+    @property
+    def down(self) -> float:
+        """The same of both together."""
+        return float(self.blinks.mean())
+
 
 class Calibration:
     """Watch a face for a while, then measure it at rest."""
@@ -101,6 +118,7 @@ class Calibration:
         self._poses: list[list[_Frame]] = []
         self._closed: list[_Frame] = []
         self._open: list[_Frame] = []
+        self._up: list[_Frame] = []
         self._start_s: float | None = None
         self._last_s = -np.inf
 
@@ -137,6 +155,7 @@ class Calibration:
         if not self.is_asked:
             self._closed = _spread(_with_mouth_closed(self._frames))
             self._open = _spread(_with_eyes_open(self._frames))
+            self._up = _with_lids_up(self._frames, self._open)
         if not self._dues:
             self._frames.clear()
         return True
@@ -178,7 +197,7 @@ class Calibration:
 
     def _unasked_offsets(self, bench: Fitter) -> Generator[None, None, Array]:
         """Measure each part of the face on the frames that show it at rest."""
-        mouth, eyes = _parts(bench)
+        mouth, eyes, lids = _parts(bench)
         weights = yield from self._shown(bench, self._closed)
         of_mouth = yield from self._offsets(bench, self._closed, weights)
         seen = self._open or self._first
@@ -186,6 +205,9 @@ class Calibration:
         of_face = yield from self._offsets(bench, seen, weights)
         if not self._open:  # eyes shut all the time: take the model's
             of_face[eyes] = 0.0
+        elif self._up is not self._open:
+            weights = yield from self._shown(bench, self._up)
+            of_face[lids] = (yield from self._offsets(bench, self._up, weights))[lids]
         return np.where(mouth[:, None], of_mouth, of_face)
 
     def _shown(self, bench: Fitter, frames: list[_Frame]) -> Generator[None, None, Array]:
@@ -196,6 +218,10 @@ class Calibration:
         weights[_ASIDE] = 0.0
         gap_m = max(float(np.median([frame.gap_m for frame in frames])) - CLOSED_GAP_M, 0.0)
         jaw = bench.landmarks.expression_basis[_JAW_OPEN]
+        told = [frame.blinks for frame in frames if frame.seen.hint is not None]
+        if told:
+            down = np.maximum(np.median(told, axis=0) - LIDS_UP, 0.0)
+            weights[BLINKS] = np.maximum(weights[BLINKS], fitted_blinks(down, bench.lid_scale))
         weights[_JAW_OPEN] = min(gap_m / float(np.linalg.norm(jaw[UPPER_LIP] - jaw[LOWER_LIP])), 1.0)
         return weights
 
@@ -220,6 +246,15 @@ def _with_eyes_open(frames: list[_Frame]) -> list[_Frame]:
     return [frame for frame in frames if max(low, MIN_OPENNESS) <= frame.openness <= max(high, MIN_OPENNESS)]
 
 
+def _with_lids_up(frames: list[_Frame], eyes_open: list[_Frame]) -> list[_Frame]:
+    """Give frames that show lids at rest: those with the `eyes_open`, but where some have the lids down."""
+    told = [frame.down for frame in frames if frame.seen.hint is not None]
+    limit = np.quantile(told, UP_SHARE) + LIDS_UP if told else np.inf
+    if not any(frame.down > limit for frame in eyes_open):
+        return eyes_open
+    return _spread(_with_eyes_open([frame for frame in frames if frame.down <= limit])) or eyes_open
+
+
 def _spread(frames: list[_Frame]) -> list[_Frame]:
     if not frames:
         return []
@@ -227,12 +262,14 @@ def _spread(frames: list[_Frame]) -> list[_Frame]:
     return [frames[index] for index in chosen]
 
 
-def _parts(bench: Fitter) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Tell the landmarks `[478]` that jaw and lips move most, and those that brows and lids move most."""
+def _parts(bench: Fitter) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Tell the landmarks `[478]` that jaw and lips move most, those that brows and lids do, and of these the lids'."""
     size = np.linalg.norm(bench.landmarks.expression_basis, axis=-1)
     by_mouth = size[[name.startswith(("jaw", "mouth")) for name in FREE_NAMES]].max(0)
-    by_eyes = size[[name.startswith(("brow", "eye")) for name in FREE_NAMES]].max(0)
-    return by_mouth > by_eyes, by_eyes >= by_mouth
+    by_brows, by_lids = (size[[name.startswith(part) for name in FREE_NAMES]].max(0) for part in ("brow", "eye"))
+    by_eyes = np.maximum(by_brows, by_lids)
+    is_of_eyes = by_eyes >= by_mouth
+    return ~is_of_eyes, is_of_eyes, is_of_eyes & (by_lids >= by_brows)
 
 
 def _mean_distance(landmarks: Landmarks, pairs: tuple[tuple[int, int], ...]) -> float:

@@ -211,6 +211,27 @@ def test_who_smiles_when_it_begins_goes_on_to_smile_where_the_regressor_sees_it(
     assert shown[1] > max(shown[0] + 0.03, 0.6)
 
 
+def test_who_looks_at_the_keys_first_is_not_wide_eyed_after(tracker: Tracker, project: Points, camera: Camera) -> None:
+    lids = ("eyeBlinkLeft", "eyeBlinkRight")
+    down, up = (head(expression=weights(**dict.fromkeys(lids, weight))) for weight in (0.35, 0.0))
+    # Of lids half down the regressor says less than they are.
+    readings = {id(down): head(expression=weights(**dict.fromkeys(lids, 0.28))), id(up): up}
+    wide, blink = EXPRESSION_INDEX["eyeWideLeft"], EXPRESSION_INDEX["eyeBlinkLeft"]
+    shown: dict[bool, list[float]] = {}
+    for has_hint in (False, True):
+        tracker.reset()
+        for index, face in enumerate([down] * 180 + [up] * 90 + [down] * 30 + [up] * 30):
+            hint = readings[id(face)] if has_hint else None
+            track = tracker.process_landmarks(project(face), index / 30, camera, hint)
+            tracker.learn()
+            if index == 299:
+                shown[has_hint] = [float(track.params.expression[blink] - track.neutral.expression[blink])]
+        shown[has_hint].append(float(track.params.expression[wide] - track.neutral.expression[wide]))
+    assert shown[False][1] > 0.3  # what it is for
+    assert shown[True][1] < 0.1
+    assert shown[True][0] > shown[False][0] + 0.1
+
+
 @pytest.mark.parametrize("fps", [1.0, 15.0, 60.0])
 def test_any_frame_rate(tracker: Tracker, project: Points, camera: Camera, fps: float) -> None:
     frames: list[Landmarks | None] = [project(head(rotation=(0.2, 0.0, 0.0)))] * max(round(3 * fps), 4)
