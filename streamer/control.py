@@ -6,9 +6,10 @@ Server to page: `hello`, `settings`, `stats`, `error`, `pong`, `bye`; `{"type": 
 once a calibration that was asked for is done: the server keeps nothing of it beyond the session.
 `{"type": "record", "is_on": true, "format": "mp4"}` starts a recording, `{"type": "record", "is_on": false}` ends it;
 `recording` says how it stands and where it will be found.
-`stats` tells of every frame that has left (`frames`, rows as `streamer.latency.Departures.take` gives them) and what
-the source's wall clock was at an RTP timestamp (`sender_clock`); `{"type": "seen", "frames": [[glass to glass, camera,
-uplink, downlink, display], ...]}` gives back what the page measured of them, in ms.
+`stats` says whether a target is being loaded (`is_preparing`), tells of every frame that has left (`frames`, rows as
+`streamer.latency.Departures.take` gives them) and what the source's wall clock was at an RTP timestamp
+(`sender_clock`); `{"type": "seen", "frames": [[glass to glass, camera, uplink, downlink, display], ...]}` gives back
+what the page measured of them, in ms.
 `{"type": "puppet", "values": {"jawOpen": 0.4, "yaw": 10}}` moves a target whose setting `source` is `numbers`, and
 `edit`, in the same form, changes what it shows whoever moves it; names and units are those of `reenact.face_change`.
 
