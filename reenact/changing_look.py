@@ -18,6 +18,7 @@ from torch.nn import functional
 from capture.spread import spread
 from models.generator import texture_places
 from models.halo import NECK_M
+from models.photo_generator import LEAST
 from reenact.conditioning import GROUPS
 from reenact.first_look import FirstLook
 from reenact.seen_pictures import texels_of
@@ -79,8 +80,22 @@ def find_changes(data: TrainingSet, first: FirstLook, size: tuple[int, ...]) -> 
     found[is_seen] = torch.linalg.solve(gram, right[is_seen])
     maps = found.permute(1, 2, 0).reshape(count, 3, *size)
     colors = functional.interpolate(first.colors[None], size=size, mode="area")[0]
-    maps = maps / (colors * (1 - colors)).clamp(min=LEAST_SLOPE)
+    maps = maps * _logits_of(colors, _bounds(maps[1:], numbers, weight))
     return Changes(maps[1:], maps[0], face_range, _bounds(maps[1:], numbers, weight))
+
+
+def _logits_of(colors: Tensor, changes: Tensor) -> Tensor:
+    """Give how many logits stand for a change of `colors [3, h, w]` by 1, that are known to change by `changes`.
+
+    `changes [2, 3, h, w]` are the least and the most. The slope of the logit would do for small ones; but a bright blue
+    that turns into hair would go far beyond it, for it has the slope of blue. So it is what the largest change away
+    from the nearer bound takes, all in all.
+    """
+    known = colors.clamp(LEAST, 1.0 - LEAST)
+    away = torch.where(known > 0.5, changes[0].clamp(max=-LEAST), changes[1].clamp(min=LEAST))
+    reached = (known + away).clamp(LEAST, 1.0 - LEAST)
+    whole = (torch.logit(reached) - torch.logit(known)) / (reached - known)
+    return torch.minimum(whole, 1.0 / (known * (1.0 - known)).clamp(min=LEAST_SLOPE))
 
 
 def _of_body(first: FirstLook, size: tuple[int, ...]) -> Tensor:
@@ -96,7 +111,10 @@ def _face_range(faces: Tensor) -> Tensor:
 
 
 def _bounds(maps: Tensor, numbers: Tensor, weight: Tensor) -> Tensor:
-    """Give the bounds of `Changes` for faces of `numbers [N, F]` that show patches by `weight [N, T]`."""
+    """Give the least and the most `[2, 3, h, w]` that `maps [F, 3, h, w]` add together, where a patch is shown.
+
+    Faces of `numbers [N, F]` show patches by `weight [N, T]`.
+    """
     added = (numbers @ maps.flatten(1)).reshape(len(numbers), 3, -1)
     is_shown = (weight >= LEAST_SHOWN)[:, None]
     low = added.where(is_shown, torch.inf).amin(0)

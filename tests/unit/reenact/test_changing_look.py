@@ -4,13 +4,14 @@ from types import SimpleNamespace
 from typing import cast
 
 import numpy as np
+import pytest
 import torch
 
 from models.face_numbers import FACE_NUMBERS, face_numbers
 from models.generator import CONDITIONING_CHANNELS, texture_places
 from models.halo import DIRECTIONS, Halo
 from models.params import EXPRESSION_INDEX, FaceParams
-from reenact.changing_look import find_changes
+from reenact.changing_look import _logits_of, find_changes
 from reenact.first_look import FirstLook
 from reenact.head_outline import HeadOutline
 from reenact.training_set import TrainingSet
@@ -121,3 +122,21 @@ def test_a_faces_numbers_are_its_expression_pose_and_gaze() -> None:
     np.testing.assert_allclose(numbers[-7:], [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7])
     assert (numbers[:-7] == 0.5).all()
     np.testing.assert_array_equal(face_numbers(FaceParams.stack([face, face])), np.stack([numbers, numbers]))
+
+
+@pytest.mark.parametrize(
+    ("color", "least", "most"),
+    [(0.98, -0.4, 0.02), (1.0, -0.5, 0.0), (0.02, 0.0, 0.3), (0.5, -0.2, 0.2), (0.5, 0.0, 0.0), (0.99, -1e-4, 0.0)],
+    ids=["blue into hair", "white into hair", "black into skin", "in the middle", "nothing", "next to nothing"],
+)
+def test_a_change_goes_no_further_than_it_was_seen_to_go(color: float, least: float, most: float) -> None:
+    """A bright blue that turned into hair turned on into yellow: blue has next to no slope left to change by."""
+    known = torch.full((3, 1, 1), color)
+    slope = _logits_of(known, torch.tensor([least, most]).reshape(2, 1, 1, 1).expand(2, 3, 1, 1))
+    assert slope.isfinite().all()
+    assert slope.min() > 0.0
+    for change in (least, most):
+        shown = torch.sigmoid(torch.logit(known.clamp(0.02, 0.98)) + change * slope)
+        assert (shown - known).abs().max() < abs(change) + 0.03
+    if color == 0.98:
+        assert float(torch.sigmoid(torch.logit(known) + least * slope).mean()) == pytest.approx(0.58, abs=0.01)
