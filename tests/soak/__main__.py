@@ -58,9 +58,8 @@ BOUNDS = {
     "memory": Bound(1.03, 1.1, 0.0, "MiB"),
     "threads": Bound(1.0, 1.25, 1.0, ""),
     "handles": Bound(1.0, 1.1, 2.0, ""),
-    # Age of frames beside a fixed piece of work: the machine is shared, and what else it does comes and goes. In a
-    # short run with faults the last engine may be the slowest, at three times the first one's; a queue grows on.
-    "latency": Bound(1.5, 4.0, 0.0, "times"),
+    # Age of frames beside a fixed piece of work: the machine is shared, and what else it does comes and goes.
+    "latency": Bound(1.5, 3.0, 0.0, "times"),
 }
 REFERENCE_STEPS = 200_000
 REPORT_S = 300.0
