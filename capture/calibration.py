@@ -198,17 +198,18 @@ class Calibration:
     def _unasked_offsets(self, bench: Fitter) -> Generator[None, None, Array]:
         """Measure each part of the face on the frames that show it at rest."""
         mouth, eyes, lids = _parts(bench)
-        weights = yield from self._shown(bench, self._closed)
-        of_mouth = yield from self._offsets(bench, self._closed, weights)
-        seen = self._open or self._first
-        weights = yield from self._shown(bench, seen)
-        of_face = yield from self._offsets(bench, seen, weights)
+        of_mouth = yield from self._own_offsets(bench, self._closed)
+        of_face = yield from self._own_offsets(bench, self._open or self._first)
         if not self._open:  # eyes shut all the time: take the model's
             of_face[eyes] = 0.0
         elif self._up is not self._open:
-            weights = yield from self._shown(bench, self._up)
-            of_face[lids] = (yield from self._offsets(bench, self._up, weights))[lids]
+            of_face[lids] = (yield from self._own_offsets(bench, self._up))[lids]
         return np.where(mouth[:, None], of_mouth, of_face)
+
+    def _own_offsets(self, bench: Fitter, frames: list[_Frame]) -> Generator[None, None, Array]:
+        """Measure offsets `[478, 3]` on frames near rest, without what they show beyond it."""
+        weights = yield from self._shown(bench, frames)
+        return (yield from self._offsets(bench, frames, weights))
 
     def _shown(self, bench: Fitter, frames: list[_Frame]) -> Generator[None, None, Array]:
         """Tell the expression `[43]` in frames near rest: what is too much to be a face's own shape."""

@@ -79,6 +79,8 @@ far they move the lids."""
 APART_SD = 0.05
 """How well a hint knows that difference. It sees each eye; landmarks take lids that are half down, as of somebody who
 reads, for a wink."""
+_ACROSS = np.concatenate([np.zeros(GAZE.stop - GAZE.start), APART]) / APART_SD
+_ACROSS_PRECISION = np.outer(_ACROSS, _ACROSS)
 KNOWN_POSE_PRIOR = 0.1
 """Strength of the prior on expression where the pose is known: it need not be kept from explaining that."""
 KNOWN_POSE_VERGENCE_SD_RAD = np.deg2rad(8.0)
@@ -270,9 +272,8 @@ class Fitter:
         gradient = self._gradient[rest] + self._hessian[rest, POSE] @ step + prior * (current - expected)
         gradient[:4] += held[:4] * (gaze - started)
         if apart is not None:
-            across = np.concatenate([np.zeros(len(gaze)), APART]) / APART_SD
-            hessian += np.outer(across, across)
-            gradient += across * (across @ current - apart / APART_SD)
+            hessian += _ACROSS_PRECISION
+            gradient += _ACROSS * (_ACROSS @ current - apart / APART_SD)
         solution = solve_bounded(hessian, hessian @ current - gradient, low, high, current)
         return solution[:4].copy(), solution[4:].copy()
 

@@ -80,8 +80,9 @@ def find_changes(data: TrainingSet, first: FirstLook, size: tuple[int, ...]) -> 
     found[is_seen] = torch.linalg.solve(gram, right[is_seen])
     maps = found.permute(1, 2, 0).reshape(count, 3, *size)
     colors = functional.interpolate(first.colors[None], size=size, mode="area")[0]
-    maps = maps * _logits_of(colors, _bounds(maps[1:], numbers, weight))
-    return Changes(maps[1:], maps[0], face_range, _bounds(maps[1:], numbers, weight))
+    bounds = _bounds(maps[1:], numbers, weight)
+    slope = _logits_of(colors, bounds)
+    return Changes(maps[1:] * slope, maps[0] * slope, face_range, bounds * slope)
 
 
 def _logits_of(colors: Tensor, changes: Tensor) -> Tensor:

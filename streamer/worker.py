@@ -217,6 +217,11 @@ class InferenceWorker:
         )
         return reenactor
 
+    def _open_for(self, pipeline: Pipeline, actor: str) -> Reenactor:
+        """As `_open`, and the page of `pipeline` hears that it takes its time."""
+        with pipeline.preparing():
+            return self._open(actor)
+
     def _discard(self) -> None:
         self._painter.wait()
         reenactor, self._reenactor, self._actor = self._reenactor, None, ""
@@ -224,8 +229,7 @@ class InferenceWorker:
             reenactor.close()
 
     def _serve(self, pipeline: Pipeline) -> None:
-        with pipeline.preparing():
-            reenactor = self._open(pipeline.actor)
+        reenactor = self._open_for(pipeline, pipeline.actor)
         if self._is_abandoned:
             return
         reenactor.reset()
@@ -310,8 +314,7 @@ class InferenceWorker:
         pipeline.refuse("engine_restarted", "Every engine has failed; they are being started anew.")
         actor = self._actor
         self._discard()
-        with pipeline.preparing():
-            reenactor = self._open(actor)
+        reenactor = self._open_for(pipeline, actor)
         self._apply(pipeline, reenactor, pipeline.orders.settings)
         pipeline.orders.renew()
         self._begin(pipeline, reenactor)
@@ -342,8 +345,7 @@ class InferenceWorker:
             self._painter.wait()
         if wanted.actor is not None and wanted.actor != self._actor:
             try:
-                with pipeline.preparing():
-                    reenactor = self._open(wanted.actor)
+                reenactor = self._open_for(pipeline, wanted.actor)
                 self._apply(pipeline, reenactor, orders.settings)
                 orders.renew()  # what is edited stays so, from the next frame on
                 self._begin(pipeline, reenactor)

@@ -145,7 +145,7 @@ export class Lifecycle extends EventTarget {
     this.#enter("connecting", "Asking the server for a session");
     await session.connect(track, this.#choices, signal);
     signal.throwIfAborted();
-    this.#enter("connecting", this.#isPreparing ? PREPARING : WAITING);
+    this.#enter("connecting", this.#waiting);
     const timer = setTimeout(() => void this.#suspectCamera(session), SILENT_MS);
     await first.finally(() => clearTimeout(timer));
     this.failure = null;
@@ -170,9 +170,13 @@ export class Lifecycle extends EventTarget {
   #hear(session, isPreparing) {
     if (session !== this.session || isPreparing === this.#isPreparing) return;
     this.#isPreparing = isPreparing;
-    this.#frames.lastMs = performance.now();
-    if (isPreparing) this.#enter(this.state, PREPARING);
-    else this.#enter(this.state, this.state === "connecting" ? WAITING : "");
+    this.#enter(this.state, this.#waiting);
+  }
+
+  /** What is being waited for once there is a session. */
+  get #waiting() {
+    if (this.#isPreparing) return PREPARING;
+    return this.state === "connecting" ? WAITING : "";
   }
 
   /** Close what runs or waits; the camera stays open.  */

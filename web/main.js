@@ -59,8 +59,6 @@ const keepsake = new Keepsake(store);
 const shortcuts = new Shortcuts(document);
 new Outputs(find, lifecycle, store);
 let isCameraMuted = false;
-/** @type {string} state that was shown last */
-let shownState = "";
 
 Object.assign(window, { reenact: Object.freeze({ stats: () => stats.snapshot(), latency: () => latency.recent }) });
 
@@ -68,12 +66,13 @@ Object.assign(window, { reenact: Object.freeze({ stats: () => stats.snapshot(), 
 
 lifecycle.addEventListener("change", () => {
   const { state, failure, warning } = lifecycle;
+  const isNew = document.body.dataset.state !== state; // until it is shown
   view.show(camera.stream);
   notice.show(failure ?? warning, lifecycle.retryAtMs);
   if (state !== "live") {
     calibration.cancel();
     // What was said while connecting is true of the session that is about to be live.
-    if (state !== shownState) find("note").textContent = "";
+    if (isNew) find("note").textContent = "";
     face.show(null, 0, false);
     mesh.wipe();
   }
@@ -81,7 +80,6 @@ lifecycle.addEventListener("change", () => {
     meters.clear();
     microphone.close();
   }
-  shownState = state;
   showListening();
   if (camera.stream) void listCameras();
   showTarget();

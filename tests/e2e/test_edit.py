@@ -50,12 +50,12 @@ def settle(page: Page, frames: int = 12) -> None:
 
 def still(page: Page) -> NDArray[Any]:
     """Give the picture once it stands still but for its coding: a stream begins with coarse ones."""
-    before, now = None, picture(page)
+    now = picture(page)
     for _ in range(20):
-        if before is not None and np.abs(now - before).mean() < 2.0:
-            break
         settle(page)
         before, now = now, picture(page)
+        if np.abs(now - before).mean() < 2.0:
+            break
     return now
 
 
