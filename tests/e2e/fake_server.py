@@ -281,7 +281,8 @@ class FakeServer:
         """Close every connection; the port stays open."""
 
         async def close() -> None:
-            for peer in self._peers.values():
+            # A page may take its session back (DELETE) between two of them.
+            for peer in list(self._peers.values()):
                 await peer.close()
 
         self._call(close)
