@@ -58,3 +58,16 @@ def test_a_short_run_with_faults_may_end_on_the_engine_that_it_began_with() -> N
     judge(soak, share=0.25, is_short=True, is_faulty=True)
     assert not soak.problems
     assert grown({"memory": 0.3, "threads": 0.6}, is_faulty=True, is_short=True) == {"memory", "threads"}
+
+
+def test_what_a_fault_delays_in_a_short_run_must_only_come_back() -> None:
+    delayed = STEADY | {"latency": 200.0}
+    soak = Soak(samples=[STEADY] * 6 + [STEADY, delayed, STEADY, delayed, delayed, STEADY])
+    judge(soak, share=0.5, is_short=True, is_faulty=True)
+    assert not soak.problems
+    soak = Soak(samples=[STEADY] * 9 + [delayed] * 3)
+    judge(soak, share=0.25, is_short=True, is_faulty=True)
+    assert [problem[:12] for problem in soak.problems] == ["latency grew"]
+    soak = Soak(samples=[STEADY] * 9 + [delayed] * 3)
+    judge(soak, share=0.25, is_short=True, is_faulty=False)
+    assert len(soak.problems) == 1
