@@ -194,12 +194,7 @@ class Fitter:
         low, high = self.low[GAZE.start :], self.high[GAZE.start :]
         if frozen_expression is not None:
             low, high = np.append(low[:4], weights), np.append(high[:4], weights)
-        smiles = apart = None
-        if hint is not None:
-            seen = hint.expression[FREE].astype(np.float64)
-            smiles = seen[SMILES]
-            seen[BLINKS] = fitted_blinks(seen[BLINKS], self.lid_scale)
-            apart = float(APART @ seen)
+        smiles, apart = self._told(hint)
         drawn = []
         if depth_px is not None:
             precision = self.landmarks.pose_precision
@@ -227,18 +222,33 @@ class Fitter:
         self.last = Fit(rotation, translation, eyes, weights, error)
         return self.last
 
-    def fit_expression(self, points_px: NDArray[np.float32], camera: Camera, fit: Fit) -> Fit:
-        """Fit gaze and expression alone, from those of `fit`; its pose is known from elsewhere, and stays."""
+    def fit_expression(
+        self, points_px: NDArray[np.float32], camera: Camera, fit: Fit, hint: FaceParams | None = None
+    ) -> Fit:
+        """Fit gaze and expression alone, from those of `fit`; its pose is known from elsewhere, and stays.
+
+        A `hint` says of the expression what it does in `fit`. Gaze is the landmarks': see `capture.gaze_prior`.
+        """
         observed = self.rays(points_px, camera)
         gaze = started = fit.gaze_unknowns
         weights, error = fit.weights, 0.0
         low, high, prior = self.low[GAZE.start :], self.high[GAZE.start :], self.prior_precision.copy()
         prior[EXPRESSION] *= KNOWN_POSE_PRIOR
         prior[GAZE][2] = 1.0 / KNOWN_POSE_VERGENCE_SD_RAD**2
+        told = self._told(hint)
         for _ in range(2 * ITERATIONS):
             error = self._linearize(observed, fit.rotation, fit.translation, gaze, weights)
-            gaze, weights = self._explain(np.zeros(POSE.stop), gaze, weights, started, low, high, prior)
+            gaze, weights = self._explain(np.zeros(POSE.stop), gaze, weights, started, low, high, prior, *told)
         return Fit(fit.rotation, fit.translation, both_eyes(gaze), weights, error)
+
+    def _told(self, hint: FaceParams | None) -> tuple[Array | None, float | None]:
+        """Give what a hint says of an expression: smiles `[2]`, and how far lids are `APART`."""
+        if hint is None:
+            return None, None
+        seen = hint.expression[FREE].astype(np.float64)
+        smiles = seen[SMILES]
+        seen[BLINKS] = fitted_blinks(seen[BLINKS], self.lid_scale)
+        return smiles, float(APART @ seen)
 
     def _explain(
         self,

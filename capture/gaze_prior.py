@@ -39,3 +39,22 @@ class GazePrior:
             gaze = gaze + GAZE_SAY * shown * difference
         self._lasting.learn(difference)
         return gaze
+
+
+def draw_all(gaze: Array, seen: Array, openness: Array) -> Array:
+    """Draw the gaze of all frames of a video, `[T, 2, 2]`, as `GazePrior` does, knowing its whole lasting difference.
+
+    Frames of which nothing was `seen [T, 2, 2]`, NaN, or whose eyes are shut, are drawn as those around them.
+    """
+    shown = openness.mean(1)
+    told = np.flatnonzero(np.isfinite(seen).all((1, 2)) & (shown > 0.0))
+    if not len(told):
+        return gaze
+    weight = openness[told, :, None]
+    differences = (weight * (seen[told] - gaze[told])).sum(1) / weight.sum(1)
+    is_open = shown[told] >= np.median(shown[told])
+    differences -= np.median(differences[is_open], axis=0)
+    drawn = [GAZE_SAY * share * belief(d) * d for share, d in zip(shown[told], differences, strict=True)]
+    frames = np.arange(len(gaze))
+    by_angle = [np.interp(frames, told, angle) for angle in np.array(drawn).T]
+    return np.asarray(gaze + np.stack(by_angle, axis=-1)[:, None])

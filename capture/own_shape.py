@@ -23,6 +23,7 @@ from capture.landmark_model import FREE_NAMES, Fit
 from capture.mesh import IRISES
 from models.camera import Camera
 from models.face import FaceModel
+from models.params import FaceParams
 
 Array = NDArray[np.float64]
 
@@ -52,15 +53,25 @@ FIRM_M = 0.001
 
 
 def measure_own_shape(
-    fitter: Fitter, points_px: Sequence[NDArray[np.float32]], camera: Camera, poses: Sequence[Fit]
+    fitter: Fitter,
+    points_px: Sequence[NDArray[np.float32]],
+    camera: Camera,
+    poses: Sequence[Fit],
+    hints: Sequence[FaceParams | None] | None = None,
 ) -> Array:
     """Find where landmarks lie off the model's from `points_px [478, 2]` of frames in known `poses`.
+
+    `hints` say of the expression in each what they do in `Fitter.fit`.
 
     Gives offsets `[478, 3]`, metres, head frame. The fitter keeps them: expressions that it finds from then on go with
     them. Where there are no frames nothing changes.
     """
+    hints = hints or [None] * len(points_px)
     for _ in range(ROUNDS if len(points_px) else 0):
-        fits = [fitter.fit_expression(points, camera, pose) for points, pose in zip(points_px, poses, strict=True)]
+        fits = [
+            fitter.fit_expression(points, camera, pose, hint)
+            for points, pose, hint in zip(points_px, poses, hints, strict=True)
+        ]
         offsets = _shut(fitter, _distances(fitter, points_px, camera, fits))
         for iris, ring in zip(IRISES, RINGS, strict=True):
             offsets[iris] = offsets[list(ring)].mean(0)

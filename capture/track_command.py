@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from capture.landmarks import LandmarkDetector, Landmarks
+from capture.face_reader import FaceReader
+from capture.landmarks import Landmarks
 from capture.progress import Progress
 from capture.smoothing import SmoothingSettings
 from capture.tracker import Track, Tracker
@@ -27,13 +28,14 @@ from models.params import FaceParams
 
 SAVE_EVERY = 300
 """Frames between two saves of the partial file."""
+NO_READING = np.full(len(FaceParams.neutral().pack()), np.nan, np.float32)
 LEARNING_FRAMES = 600
 """Frames, spread over the video, on which the person is learned before the pass that counts."""
 
 
 @dataclass
 class Detections:
-    """Landmarks of the frames seen so far: what an interrupted run resumes from."""
+    """What was seen in the frames so far: what an interrupted run resumes from."""
 
     time_s: list[float] = field(default_factory=list)
     """Seconds from the first frame."""
@@ -41,6 +43,8 @@ class Detections:
     """`[478, 3]` (u, v, depth) in pixels each; NaN without a face."""
     num_faces: list[int] = field(default_factory=list)
     """Faces seen in each frame."""
+    readings: list[NDArray[np.float32]] = field(default_factory=list)
+    """The regressor's reading of each frame, `FaceParams.pack()`; NaN without one."""
 
     def landmarks(self, index: int) -> Landmarks | None:
         """Give one frame's landmarks, None without a face."""
@@ -49,6 +53,22 @@ class Detections:
             return None
         return Landmarks(points[:, :2], points[:, 2], self.num_faces[index])
 
+    def hint(self, index: int) -> FaceParams | None:
+        """Give what the regressor read of one frame, None where that is nothing."""
+        reading = self.readings[index]
+        return None if np.isnan(reading[0]) else FaceParams.unpack(reading)
+
+    def add(self, time_s: float, landmarks: Landmarks | None, hint: FaceParams | None) -> None:
+        """Append a frame."""
+        self.time_s.append(time_s)
+        if landmarks is None:
+            self.points.append(np.full((478, 3), np.nan, np.float32))
+            self.num_faces.append(0)
+        else:
+            self.points.append(np.column_stack([landmarks.points_px, landmarks.depth_px]))
+            self.num_faces.append(landmarks.num_faces)
+        self.readings.append(hint.pack() if hint is not None else NO_READING)
+
     def save(self, path: Path, key: str) -> None:
         """Write a partial file, whole or not at all."""
         scratch = path.with_name(path.name + ".new")
@@ -56,6 +76,7 @@ class Detections:
             np.savez(
                 file, key=np.array(key), time_s=np.array(self.time_s), num_faces=np.array(self.num_faces),
                 points=np.array(self.points, np.float32).reshape(-1, 478, 3),
+                readings=np.array(self.readings, np.float32).reshape(-1, len(NO_READING)),
             )  # fmt: skip
         os.replace(scratch, path)
 
@@ -66,7 +87,8 @@ class Detections:
             with np.load(path) as data:
                 if str(data["key"]) != key:
                     return cls()
-                return cls(data["time_s"].tolist(), list(data["points"]), data["num_faces"].tolist())
+                seen = data["time_s"].tolist(), list(data["points"]), data["num_faces"].tolist(), list(data["readings"])
+                return cls(*seen)
         except (OSError, ValueError, KeyError):
             return cls()
 
@@ -152,20 +174,14 @@ def track_video(
 
 
 def _detect(video: Path, info: VideoInfo, partial: Path, key: str) -> Detections:
-    """Find the landmarks of every frame, going on from a partial file."""
+    """Read every frame, going on from a partial file."""
     found = Detections.load(partial, key)
     start = len(found.time_s)
-    with LandmarkDetector() as detector, Progress(info.num_frames, "landmarks", done=start) as progress:
+    camera = Camera.webcam(info.width, info.height)
+    with FaceReader() as reader, Progress(info.num_frames, "landmarks", done=start) as progress:
         try:
             for time_s, image in read_video(video, start=start):
-                landmarks = detector.detect(image)
-                found.time_s.append(time_s)
-                if landmarks is None:
-                    found.points.append(np.full((478, 3), np.nan, np.float32))
-                    found.num_faces.append(0)
-                else:
-                    found.points.append(np.column_stack([landmarks.points_px, landmarks.depth_px]))
-                    found.num_faces.append(landmarks.num_faces)
+                found.add(time_s, *reader.read(image, time_s, camera))
                 progress.advance()
                 if len(found.time_s) % SAVE_EVERY == 0:
                     found.save(partial, key)
@@ -179,13 +195,18 @@ def _track(detections: Detections, camera: Camera, settings: SmoothingSettings) 
     """Fit all frames, with the person learned from the whole video first: nothing settles in the result."""
     count = len(detections.time_s)
     with Tracker(settings, detects=False) as tracker, Progress(count, "fit") as progress:
+
+        def track(index: int) -> Track:
+            time_s = detections.time_s[index]
+            return tracker.process_landmarks(detections.landmarks(index), time_s, camera, detections.hint(index))
+
         step = max(count // LEARNING_FRAMES, 1)
         for index in range(0, count, step):
-            tracker.process_landmarks(detections.landmarks(index), detections.time_s[index], camera)
+            track(index)
         tracker.restart()
         tracks = []
-        for index, time_s in enumerate(detections.time_s):
-            tracks.append(tracker.process_landmarks(detections.landmarks(index), time_s, camera))
+        for index in range(count):
+            tracks.append(track(index))
             progress.advance()
     return tracks
 
@@ -193,13 +214,16 @@ def _track(detections: Detections, camera: Camera, settings: SmoothingSettings) 
 def _densely(tracks: list[Track], detections: Detections, video: Path, camera: Camera) -> list[Track]:
     """Track the video once more as a whole, by its pictures too; frames that will not do stay as they are."""
     found = [detections.landmarks(index) for index in range(len(tracks))]
+    hints = [detections.hint(index) for index in range(len(tracks))]
     faces = [landmarks.points_px for landmarks in found if landmarks is not None]
     if not faces:
         return tracks
     left, top, side = square_around(faces, camera.width, camera.height)
     with GreyFrames(video, left, top, side) as frames, Progress(len(faces), "aligning") as progress:
         pictures = Pictures(frames.read, (side, side), (left, top), 1.0, progress.advance)
-        whole = track_whole_video(found, detections.time_s, camera, FaceModel.load(), pictures, knows_focal=True)
+        whole = track_whole_video(
+            found, detections.time_s, camera, FaceModel.load(), pictures, hints=hints, knows_focal=True
+        )
     return [
         replace(track, params=whole.params[index]) if whole.is_usable[index] else track
         for index, track in enumerate(tracks)

@@ -81,6 +81,8 @@ class Tracker(FaceTracker):
         self._neutral_age_s = 0.0
         self._bridge.reset()
         self._points_px: NDArray[np.float32] | None = None
+        self.seen: tuple[Landmarks | None, FaceParams | None] = None, None
+        """What detector and hint said of the last frame, as it is."""
         self._unheard: tuple[Seen, float, float] | None = None
         self._since_heard_s = 0.0
 
@@ -92,7 +94,10 @@ class Tracker(FaceTracker):
         if self._hint is not None:
             self._hint.look(image, camera)
         found = self._detector.detect(image)
-        return self.process_landmarks(found, time_s, camera, self._read_hint(found, camera))
+        hint = self._read_hint(found, camera)
+        track = self.process_landmarks(found, time_s, camera, hint)
+        self.seen = found, hint
+        return track
 
     def _read_hint(self, found: Landmarks | None, camera: Camera) -> FaceParams | None:
         """Give what the hint says of this frame, where a face is followed that it may be about."""
@@ -128,19 +133,25 @@ class Tracker(FaceTracker):
         confidence = float(np.clip((BAD_ERROR_M - fit.error_m) / (BAD_ERROR_M - GOOD_ERROR_M), 0.0, 1.0))
         return Track(params, "tracked", confidence, found.num_faces, self._neutral, found.points_px)
 
-    def fit_expression(self, found: Landmarks, params: FaceParams, camera: Camera) -> FaceParams:
-        """Fit gaze and expression anew to a frame whose pose is that of `params`."""
-        return self._params(self._fitter.fit_expression(found.points_px, camera, _fit_of(params)))
+    def fit_expression(
+        self, found: Landmarks, params: FaceParams, camera: Camera, hint: FaceParams | None = None
+    ) -> FaceParams:
+        """Fit gaze and expression anew to a frame whose pose is that of `params`; `hint` is that of the fitter."""
+        return self._params(self._fitter.fit_expression(found.points_px, camera, _fit_of(params), hint))
 
     def learn_shape(
-        self, found: Sequence[Landmarks], frames: Sequence[FaceParams], camera: Camera
+        self,
+        found: Sequence[Landmarks],
+        frames: Sequence[FaceParams],
+        camera: Camera,
+        hints: Sequence[FaceParams | None],
     ) -> NDArray[np.float64]:
         """Find where the person's landmarks lie off the model's in frames whose pose is known, for `fit_expression`.
 
         Gives offsets `[478, 3]`, metres, head frame: see `capture.own_shape`.
         """
         points_px = [landmarks.points_px for landmarks in found]
-        return measure_own_shape(self._fitter, points_px, camera, [_fit_of(frame) for frame in frames])
+        return measure_own_shape(self._fitter, points_px, camera, [_fit_of(frame) for frame in frames], hints)
 
     @override
     def learn(self) -> None:

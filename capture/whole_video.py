@@ -3,8 +3,8 @@
 A live tracker learns who it sees while it goes, and smooths with the past alone. Here the camera and the person are
 found out first, frames are fitted to them as they are, and smoothing runs forwards and backwards: it calms as much, and
 no movement comes late. Where the pictures are at hand, the head's pose is found from all that is rigid in them
-(`capture.dense_pose`), and expressions explain what it leaves. Gaze, blinks and mouth are then held against landmarks,
-without the face model in between.
+(`capture.dense_pose`), and expressions explain what it leaves. The regressor's reading of each frame helps as it does
+live. Gaze, blinks and mouth are then held against landmarks, without the face model in between.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from capture.dense_pose import Read, align
 from capture.follow import measure_found
+from capture.gaze_prior import draw_all
 from capture.landmarks import Landmarks
 from capture.own_shape import spread_over_mesh
 from capture.smoothing import FaceSmoother, SmoothingSettings
@@ -42,6 +43,7 @@ BOTH_WAYS = SmoothingSettings()
 """Smoothing of each direction: the live default."""
 SETTLED_FRAMES = 10
 """Frames after which it is known what error is usual."""
+BLINKS = [EXPRESSION_INDEX["eyeBlinkLeft"], EXPRESSION_INDEX["eyeBlinkRight"]]
 OUTLIER = 2.5
 """Frames whose landmarks lie off by more than this many times the median are not to be learned from."""
 
@@ -94,20 +96,23 @@ def track_whole_video(
     model: FaceModel,
     pictures: Pictures | None = None,
     *,
+    hints: Sequence[FaceParams | None] | None = None,
     knows_focal: bool = False,
 ) -> WholeVideo:
     """Track from the landmarks of all frames, None where there is no face; `camera` is the usual one of that size.
 
+    `hints` are what the regressor read of each frame, see `Fitter.fit`; None where it read nothing.
     Where there are `pictures` of all frames with a face, their pixels say how the head is posed. Where it
     `knows_focal`, the camera's focal length is that of the video, and no other one is tried.
     """
+    hints = hints if hints is not None else [None] * len(found)
     with Tracker(AS_IT_IS, model=model, detects=False) as tracker:
         factor = 1.0 if knows_focal else _find_focal(tracker, found, times_s, camera)
         camera = replace(camera, focal_px=camera.focal_px * factor)
         tracker.reset()
         for index in _spread(found, LEARNING_FRAMES):
-            tracker.process_landmarks(found[index], times_s[index], camera)
-        tracks, errors = _fit(tracker, found, times_s, camera)
+            tracker.process_landmarks(found[index], times_s[index], camera, hints[index])
+        tracks, errors = _fit(tracker, found, times_s, camera, hints)
         identity = tracks[-1].params.identity
         raw = [track.params.replace(identity=identity) for track in tracks]
         error_m = np.array(errors)
@@ -128,20 +133,26 @@ def track_whole_video(
                 for index, frame in enumerate(raw)
             ]
             shown = _spread(good, SHAPE_FRAMES)
-            offsets = tracker.learn_shape([good[i] for i in shown], [raw[i] for i in shown], camera)
+            offsets = tracker.learn_shape(
+                [good[i] for i in shown], [raw[i] for i in shown], camera, [hints[i] for i in shown]
+            )
             shape = spread_over_mesh(offsets, model)
             raw = [
-                frame if landmarks is None else tracker.fit_expression(landmarks, frame, camera)
-                for landmarks, frame in zip(good, raw, strict=True)
+                frame if landmarks is None else tracker.fit_expression(landmarks, frame, camera, hint)
+                for landmarks, frame, hint in zip(good, raw, hints, strict=True)
             ]
-            raw = [frame.replace(identity=identity) for frame in raw]
+            raw = [frame.replace(identity=identity) for frame in _with_gaze(raw, hints)]
     params = FaceParams.stack(smooth_both_ways(raw, times_s))
     checks = {**_check(params, good), "focal_factor": factor, "outliers": float(is_outlier.sum()), **spreads}
     return WholeVideo(params, camera, is_usable, error_m, checks, shape)
 
 
 def _fit(
-    tracker: Tracker, found: Sequence[Landmarks | None], times_s: Sequence[float], camera: Camera
+    tracker: Tracker,
+    found: Sequence[Landmarks | None],
+    times_s: Sequence[float],
+    camera: Camera,
+    hints: Sequence[FaceParams | None],
 ) -> tuple[list[Track], list[float]]:
     """Fit every frame to the person that `tracker` has learned; gives tracks and their errors in metres.
 
@@ -151,12 +162,12 @@ def _fit(
     tracker.restart()
     tracks, errors = [], []
     limit = np.inf
-    for landmarks, time_s in zip(found, times_s, strict=True):
-        track = tracker.process_landmarks(landmarks, time_s, camera)
+    for landmarks, time_s, hint in zip(found, times_s, hints, strict=True):
+        track = tracker.process_landmarks(landmarks, time_s, camera, hint)
         error = tracker.error_m if landmarks is not None else np.nan
         if error > limit:
             tracker.restart()
-            track = tracker.process_landmarks(landmarks, time_s, camera)
+            track = tracker.process_landmarks(landmarks, time_s, camera, hint)
             error = tracker.error_m
             if error > limit:
                 tracker.restart()
@@ -165,6 +176,15 @@ def _fit(
         if np.isfinite(errors).sum() >= SETTLED_FRAMES:
             limit = OUTLIER * float(np.nanmedian(errors))
     return tracks, errors
+
+
+def _with_gaze(frames: Sequence[FaceParams], hints: Sequence[FaceParams | None]) -> list[FaceParams]:
+    """Draw the gaze of frames whose pose is known towards the hints'."""
+    seen = np.array([np.full((2, 2), np.nan) if hint is None else hint.gaze for hint in hints], np.float64)
+    gaze = np.array([frame.gaze for frame in frames], np.float64)
+    openness = np.clip(1.0 - np.array([frame.expression[BLINKS] for frame in frames], np.float64), 0.0, 1.0)
+    drawn = draw_all(gaze, seen, openness).astype(np.float32)
+    return [frame.replace(gaze=eyes) for frame, eyes in zip(frames, drawn, strict=True)]
 
 
 def square_around(points_px: Sequence[NDArray[np.float32]], width: int, height: int) -> tuple[int, int, int]:
@@ -218,7 +238,7 @@ def _spread(found: Sequence[Landmarks | None], count: int) -> NDArray[np.int64]:
 def _check(params: FaceParams, found: Sequence[Landmarks | None]) -> dict[str, float]:
     """Correlate parameters with what the landmarks alone say."""
     seen = measure_found(found)
-    blink = params.expression[:, [EXPRESSION_INDEX["eyeBlinkLeft"], EXPRESSION_INDEX["eyeBlinkRight"]]].mean(1)
+    blink = params.expression[:, BLINKS].mean(1)
     pairs = {
         "blink": (-blink, seen["eye_opening"]),
         "gaze": (params.gaze[:, :, 0].mean(1), seen["gaze_horizontal"]),

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from capture.landmarks import LandmarkDetector, Landmarks
+from capture.face_reader import FaceReader
+from capture.landmarks import Landmarks
 from capture.progress import Progress
 from capture.whole_video import Pictures, WholeVideo, square_around, track_whole_video
 from models.camera import Camera
@@ -37,7 +38,7 @@ MIN_FACE_PX = 48
 """Smallest median distance between forehead and chin, or cheek and cheek, that is worth training on."""
 TRACKING = "tracking.npz"
 """File of a training's folder that holds what was tracked."""
-TRACKING_VERSION = 5
+TRACKING_VERSION = 6
 """What was tracked by another version is tracked again."""
 MAX_PICTURE_PX = 512
 """Pictures are kept at no more than this."""
@@ -49,6 +50,7 @@ class _Pass:
 
     times_s: list[float]
     found: list[Landmarks | None]
+    hints: list[FaceParams | None]
     width: int
     height: int
 
@@ -98,7 +100,7 @@ def _track(path: Path, model: FaceModel, work: Path, frames: int) -> tuple[Whole
     files = _cut(path, work / "frames", square, faces, len(seen.found))
     with Progress(len(faces), "aligning") as progress:
         pictures = _pictures(square, files, progress.advance)
-        whole = track_whole_video(seen.found, seen.times_s, camera, model, pictures)
+        whole = track_whole_video(seen.found, seen.times_s, camera, model, pictures, hints=seen.hints)
     part = work / "tracking.part"
     with part.open("wb") as file:
         np.savez(
@@ -161,14 +163,17 @@ def draw_tracking(recording: Recording, model: FaceModel, path: Path, count: int
 def _detect(path: Path, frames: int) -> _Pass:
     times_s: list[float] = []
     found: list[Landmarks | None] = []
+    hints: list[FaceParams | None] = []
     width = height = 0
-    with LandmarkDetector() as detector, Progress(frames, "tracking") as progress:
+    with FaceReader() as reader, Progress(frames, "tracking") as progress:
         for frame in read_video_frames(path):
             height, width = frame.image.shape[:2]
+            landmarks, hint = reader.read(frame.image, frame.time_s, Camera.webcam(width, height))
             times_s.append(frame.time_s)
-            found.append(detector.detect(frame.image))
+            found.append(landmarks)
+            hints.append(hint)
             progress.advance()
-    return _Pass(times_s, found, width, height)
+    return _Pass(times_s, found, hints, width, height)
 
 
 def _check(path: Path, seen: _Pass, found: list[Array]) -> None:

@@ -51,7 +51,7 @@ JUDGED = 12
 MOST_JUDGED = 160
 """Held-out frames that a finished one is judged on at most: LPIPS takes as long as a step of training."""
 PREVIEW_SIZE = 256
-RECIPE = 12
+RECIPE = 13
 """Checkpoints of another recipe are not gone on from."""
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from capture.gaze_prior import GAZE_SAY, GazePrior
+from capture.gaze_prior import GAZE_SAY, GazePrior, draw_all
 
 OPEN, SHUT = np.ones(2), np.zeros(2)
 
@@ -40,3 +40,27 @@ def test_one_that_sees_another_face_does_not_turn_the_eyes_away() -> None:
     assert np.abs(far).max() < 0.15
     after = prior.draw(gaze, gaze, OPEN)
     assert np.abs(after).max() == pytest.approx(0.0, abs=0.005)
+
+
+def test_all_of_a_video_knows_the_lasting_difference_from_the_first_frame_on() -> None:
+    lasting, glance = np.array([0.1, -0.05]), np.array([0.06, 0.08])
+    gaze = np.tile([[0.02, 0.01], [-0.02, 0.01]], (9, 1, 1))
+    seen = gaze + lasting
+    seen[0] += glance
+    seen[4] = np.nan  # nobody read it
+    openness = np.ones((9, 2))
+    drawn = draw_all(gaze, seen, openness)
+    np.testing.assert_allclose(drawn[0] - gaze[0], np.tile(GAZE_SAY * glance, (2, 1)), atol=1e-9)
+    np.testing.assert_allclose(drawn[1:], gaze[1:], atol=1e-9)
+    openness[0] = 0.0  # behind shut lids eyes go with what is seen around
+    np.testing.assert_allclose(draw_all(gaze, seen, openness), gaze, atol=1e-9)
+    np.testing.assert_array_equal(draw_all(gaze, np.full_like(gaze, np.nan), openness), gaze)
+
+
+def test_a_frame_that_nobody_read_is_drawn_as_those_around_it() -> None:
+    gaze, seen = np.zeros((8, 2, 2)), np.zeros((8, 2, 2))
+    seen[5:, :, 1] = 0.1
+    seen[6] = np.nan
+    drawn = draw_all(gaze, seen, np.ones((8, 2)))
+    assert drawn[5, 0, 1] > 0.05
+    np.testing.assert_allclose(drawn[6], drawn[5])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -10,9 +11,10 @@ import pytest
 from numpy.typing import NDArray
 
 from capture import track_command
-from capture.landmarks import LandmarkDetector
+from capture.face_reader import FaceReader
+from capture.landmarks import LandmarkDetector, Landmarks
 from capture.video import VideoError, read_video
-from models.params import FaceParams
+from models.params import EXPRESSION_INDEX, FaceParams
 from tests.unit.capture.conftest import Painter, head
 
 YAWS = np.concatenate([np.zeros(15), np.linspace(0.0, 0.35, 15)])
@@ -112,6 +114,35 @@ def test_an_interrupted_run_goes_on_where_it_was(
     assert calls == 100 + 20
     with np.load(whole) as one, np.load(resumed) as two:
         np.testing.assert_allclose(two["rotation"], one["rotation"], atol=0.02)
+
+
+@pytest.mark.parametrize("words", [(), ("--dense",)])
+def test_what_the_regressor_reads_is_kept_and_counts(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    smiling = FaceParams.neutral()
+    smiles = [EXPRESSION_INDEX[f"mouthSmile{side}"] for side in ("Left", "Right")]
+    smiling.expression[smiles] = 0.8
+    read = FaceReader.read
+    calls = 0
+
+    def told(self: FaceReader, *arguments: Any) -> tuple[Landmarks | None, FaceParams | None]:
+        nonlocal calls
+        calls += 1
+        if calls == 36:
+            raise KeyboardInterrupt
+        landmarks, _ = read(self, *arguments)
+        return landmarks, smiling if landmarks is not None and calls > 20 else None
+
+    files = tmp_path / "plain.npz", tmp_path / "told.npz"
+    monkeypatch.setattr(FaceReader, "read", lambda *arguments: (read(*arguments)[0], None))
+    assert run(str(video), "-o", str(files[0]), *words) == 0
+    monkeypatch.setattr(FaceReader, "read", told)
+    assert run(str(video), "-o", str(files[1]), *words) == 1  # stopped half-way: what was read is kept
+    assert run(str(video), "-o", str(files[1]), *words) == 0
+    with np.load(files[0]) as plain, np.load(files[1]) as hinted:
+        more = (hinted["expression"] - plain["expression"])[:30, smiles].mean(1)
+    assert more[24:].mean() > more[:15].mean() + 0.15
 
 
 def test_a_partial_file_of_another_video_is_not_used(video: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from capture.landmarks import Landmarks
 from capture.tracker import Tracker
-from capture.whole_video import WholeVideo, track_whole_video
+from capture.whole_video import Pictures, WholeVideo, track_whole_video
 from models.camera import Camera
 from models.face import FaceModel
 from models.params import EXPRESSION_INDEX, FaceParams
@@ -88,3 +88,30 @@ def test_frames_without_the_face_are_not_to_be_learned_from(whole: WholeVideo) -
 def test_gaze_blinks_and_mouth_are_held_against_landmarks(whole: WholeVideo) -> None:
     for name in ("blink", "gaze", "mouth", "yaw"):
         assert whole.checks[name] > 0.85, name
+
+
+def test_what_the_regressor_sees_of_lids_and_gaze_counts(
+    model: FaceModel, camera: Camera, found: list[Landmarks | None]
+) -> None:
+    left, right = EXPRESSION_INDEX["eyeBlinkLeft"], EXPRESSION_INDEX["eyeBlinkRight"]
+    expected = performance()
+    glance = np.zeros(COUNT, np.float32)
+    glance[20:26] = np.deg2rad(12.0)
+    hints: list[FaceParams | None] = []
+    for frame, pitch in zip(expected, glance, strict=True):
+        expression = frame.expression.copy()
+        expression[left] = max(expression[left], 0.5 if pitch else 0.0)
+        # Its gaze lies off for good, which is taken off again.
+        gaze = frame.gaze + np.array([0.1, 0.15], np.float32) + np.array([0.0, 1.0], np.float32) * pitch
+        hints.append(frame.replace(expression=expression, gaze=gaze))
+    hints[NO_FACE] = None
+    with_pictures = Pictures(lambda _: np.full((480, 480), 90, np.uint8), (480, 480), (0.0, 0.0), 1.0)
+    for pictures in (None, with_pictures):
+        plain = track_whole_video(found, TIMES_S, camera, model, pictures).params
+        hinted = track_whole_video(found, TIMES_S, camera, model, pictures, hints=hints).params
+        calm, looked = [*range(2, 10), *range(80, 88)], slice(21, 25)
+        lifted = (hinted.gaze - plain.gaze)[..., 1].mean(1)
+        assert np.rad2deg(np.abs(lifted[calm]).mean()) < 3.0
+        assert 0.4 * 12.0 < np.rad2deg(lifted[looked].mean() - lifted[calm].mean()) < 12.0
+        apart = [params.expression[looked, left] - params.expression[looked, right] for params in (plain, hinted)]
+        assert apart[1].mean() > apart[0].mean() + 0.1
