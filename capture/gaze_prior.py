@@ -13,6 +13,9 @@ Array = NDArray[np.float64]
 
 GAZE_SAY = np.array([0.1, 0.7])
 """Say of the regressor's gaze in yaw and pitch, the rest being the landmarks', which know yaw (docs/tracker.md)."""
+GAZE_REACH = np.array([1.0, 1.5])
+"""What the regressor's gaze is multiplied by: who guesses in doubt guesses too little, up and down above all
+(docs/tracker.md)."""
 
 
 class GazePrior:
@@ -33,7 +36,7 @@ class GazePrior:
         shown = openness.mean()
         if shown <= 0.0:
             return gaze
-        difference = openness @ (seen - gaze) / openness.sum() - self._lasting.value
+        difference = openness @ (GAZE_REACH * seen - gaze) / openness.sum() - self._lasting.value
         difference *= belief(difference)
         if self._lasting.is_known:
             gaze = gaze + GAZE_SAY * shown * difference
@@ -51,7 +54,7 @@ def draw_all(gaze: Array, seen: Array, openness: Array) -> Array:
     if not len(told):
         return gaze
     weight = openness[told, :, None]
-    differences = (weight * (seen[told] - gaze[told])).sum(1) / weight.sum(1)
+    differences = (weight * (GAZE_REACH * seen[told] - gaze[told])).sum(1) / weight.sum(1)
     is_open = shown[told] >= np.median(shown[told])
     differences -= np.median(differences[is_open], axis=0)
     drawn = [GAZE_SAY * share * belief(d) * d for share, d in zip(shown[told], differences, strict=True)]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from capture.gaze_prior import GAZE_SAY, GazePrior, draw_all
+from capture.gaze_prior import GAZE_REACH, GAZE_SAY, GazePrior, draw_all
 
 OPEN, SHUT = np.ones(2), np.zeros(2)
 
@@ -17,7 +17,7 @@ def test_gaze_is_drawn_by_what_the_other_sees_beyond_its_lasting_difference() ->
     glance = np.array([0.06, 0.08])
     drawn = prior.draw(gaze, gaze + lasting + glance, OPEN)
     # Both eyes alike: where they meet stays the landmarks'.
-    np.testing.assert_allclose(drawn - gaze, np.tile(GAZE_SAY * glance, (2, 1)), atol=1e-9)
+    np.testing.assert_allclose(drawn - gaze, np.tile(GAZE_SAY * GAZE_REACH * glance, (2, 1)), atol=1e-9)
     prior.reset()
     np.testing.assert_array_equal(prior.draw(gaze, gaze + glance, OPEN), gaze)
 
@@ -29,7 +29,7 @@ def test_eyes_that_are_shut_are_not_asked_and_an_open_one_speaks_for_both() -> N
     seen = np.array([[0.1, 0.1], [0.9, 0.9]])
     np.testing.assert_array_equal(prior.draw(gaze, seen, SHUT), gaze)
     half = prior.draw(gaze, seen, np.array([1.0, 0.0]))
-    np.testing.assert_allclose(half, np.tile(0.5 * GAZE_SAY * 0.1, (2, 1)), atol=1e-9)
+    np.testing.assert_allclose(half, np.tile(0.5 * GAZE_SAY * GAZE_REACH * 0.1, (2, 1)), atol=1e-9)
 
 
 def test_one_that_sees_another_face_does_not_turn_the_eyes_away() -> None:
@@ -50,7 +50,7 @@ def test_all_of_a_video_knows_the_lasting_difference_from_the_first_frame_on() -
     seen[4] = np.nan  # nobody read it
     openness = np.ones((9, 2))
     drawn = draw_all(gaze, seen, openness)
-    np.testing.assert_allclose(drawn[0] - gaze[0], np.tile(GAZE_SAY * glance, (2, 1)), atol=1e-9)
+    np.testing.assert_allclose(drawn[0] - gaze[0], np.tile(GAZE_SAY * GAZE_REACH * glance, (2, 1)), atol=1e-9)
     np.testing.assert_allclose(drawn[1:], gaze[1:], atol=1e-9)
     openness[0] = 0.0  # behind shut lids eyes go with what is seen around
     np.testing.assert_allclose(draw_all(gaze, seen, openness), gaze, atol=1e-9)
