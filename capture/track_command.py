@@ -20,7 +20,7 @@ from capture.landmarks import Landmarks
 from capture.progress import Progress
 from capture.smoothing import SmoothingSettings
 from capture.tracker import Track, Tracker
-from capture.video import VideoError, VideoInfo, read_video, video_info
+from capture.video import VideoError, read_video, video_info
 from capture.whole_video import Pictures, square_around, track_whole_video
 from models.camera import Camera
 from models.face import FaceModel
@@ -157,7 +157,8 @@ def track_video(
         camera = Camera(width=info.width, height=info.height, focal_px=focal_px, center_px=camera.center_px)
     stat = video.stat()
     partial = output.with_name(output.name + ".part")
-    detections = _detect(video, info, partial, f"{video.resolve()}|{stat.st_size}|{stat.st_mtime_ns}")
+    key = f"{video.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{focal_px}"
+    detections = _detect(video, info.num_frames, camera, partial, key)
     tracks = _track(detections, camera, settings or SmoothingSettings())
     if is_dense:
         tracks = _densely(tracks, detections, video, camera)
@@ -173,12 +174,11 @@ def track_video(
     }
 
 
-def _detect(video: Path, info: VideoInfo, partial: Path, key: str) -> Detections:
+def _detect(video: Path, num_frames: int, camera: Camera, partial: Path, key: str) -> Detections:
     """Read every frame, going on from a partial file."""
     found = Detections.load(partial, key)
     start = len(found.time_s)
-    camera = Camera.webcam(info.width, info.height)
-    with FaceReader() as reader, Progress(info.num_frames, "landmarks", done=start) as progress:
+    with FaceReader() as reader, Progress(num_frames, "landmarks", done=start) as progress:
         try:
             for time_s, image in read_video(video, start=start):
                 found.add(time_s, *reader.read(image, time_s, camera))
