@@ -68,6 +68,8 @@ class GeneratorConfig:
     """Height and width of the maps of how the photo design's colours change with the face, texels; empty for none."""
     dropped: tuple[str, ...] = ()
     """Conditioning images replaced by zeros: any of diffuse, correspondence, gaze."""
+    has_own_eyes: bool = False
+    """Whether eyeballs have texels of their own, see `models.eyeballs`; targets from before share the lids'."""
 
     def __post_init__(self) -> None:
         if self.design not in DESIGNS:
@@ -95,7 +97,7 @@ class GeneratorConfig:
         elif resolution >= 512:
             changes = {"magnification": 2, "texture_size": (384, 576), **changes}
         if design == "photo":
-            changes = {"change_size": CHANGE_SIZE, "dropped": PHOTO_DROPPED, **changes}
+            changes = {"change_size": CHANGE_SIZE, "dropped": PHOTO_DROPPED, "has_own_eyes": True, **changes}
         return cls(resolution=resolution, design=design, **changes)
 
     @property
@@ -126,6 +128,10 @@ class GeneratorConfig:
         }
         for name, value in clean.items():
             if name in ("dropped", "design"):
+                continue
+            if name == "has_own_eyes":
+                if not isinstance(value, bool):
+                    raise ValueError(f"generator config: {name} must be true or false, got {value!r}")
                 continue
             numbers = value if isinstance(value, tuple) else (value,)
             if not all(isinstance(n, int) and 0 < n <= 4096 for n in numbers):

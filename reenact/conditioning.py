@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.camera import Camera, rotation_matrix
+from models.eyeballs import eyeball_correspondence
 from models.face import IRIS_RAD, FaceModel
 from models.generator import SpaceTimeGenerator
 from models.halo import BEHIND_M, DEPTH_M, Halo
@@ -54,12 +55,13 @@ class ConditioningRenderer:
         shape: Array | None = None,
         teeth_rise: Array | None = None,
         is_shaded: bool = True,
+        has_own_eyes: bool = False,
     ) -> None:
         """Draw the head of `model` and, around it, the card `halo` of a generator that has one.
 
         The head is off its identity by a person's own `shape [V, 3]`, metres, and its teeth lie higher by `teeth_rise
         [2]`, upper and lower. A generator with a card paints texels as they are: tongue and inner mouth have some of
-        their own. Unless it `is_shaded`, its diffuse colour stays black.
+        their own, and eyeballs where it `has_own_eyes`. Unless it `is_shaded`, its diffuse colour stays black.
         """
         self._model = model
         self._camera = camera
@@ -68,6 +70,9 @@ class ConditioningRenderer:
         self._copied = np.zeros(0, np.int64)
         codes, triangles = [model.correspondence.copy(), teeth.correspondence], model.triangles.copy()
         behind_lips = is_tongue(model)[triangles].all(1)
+        if has_own_eyes:
+            eyeballs, places = eyeball_correspondence(model)
+            codes[0][eyeballs] = places
         if halo is not None:
             tongue, places = tongue_correspondence(model)
             codes[0][tongue] = places
@@ -112,6 +117,7 @@ class ConditioningRenderer:
         return cls(
             model, camera.scaled(size, size), generator.halo, shape=generator.own_shape.float().cpu().numpy(),
             teeth_rise=generator.teeth_rise.float().cpu().numpy(), is_shaded=generator.config.is_shaded,
+            has_own_eyes=generator.config.has_own_eyes,
         )  # fmt: skip
 
     def render(self, params: FaceParams, output: Array | None = None) -> Array:

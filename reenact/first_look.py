@@ -14,12 +14,14 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.interpolate import LinearNDInterpolator
 from torch import Tensor
 from torch.nn import functional
 
 from capture.spread import spread
+from models.eyeballs import eyeball_correspondence
 from models.face import FaceModel
-from models.generator import GeneratorConfig
+from models.generator import GeneratorConfig, texture_places
 from models.halo import CELLS, NECK_M, ROWS_M, Halo
 from models.mouth import inner_mouth, tongue_correspondence
 from models.teeth import Teeth
@@ -51,6 +53,8 @@ INNER_LIPS, LIPS_M = (0.45, 0.22, 0.2), 0.02
 """Usual colour where the lips meet, and the way along the walls on which it turns into that of the throat."""
 USUAL_PIXELS = 6.0
 """As how many pixels of each texel they count."""
+EYE_RINGS = 12
+"""Rings around an eye's axis in which it looks alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,7 @@ def look_first(recording: Recording, model: FaceModel, config: GeneratorConfig) 
     sums = Sums(seen, median, config.texture_size)
     cells = _cells(some, sums.background_error > 2.0 * sums.variance + STRANGER, found)
     halo = Halo(cells, found.outline, halo.body)
-    return _look([one.cut(cells) for one in seen], median, found, halo, config.texture_size, model)
+    return _look([one.cut(cells) for one in seen], median, found, halo, config, model)
 
 
 def look_again(first: FirstLook, data: TrainingSet, model: FaceModel, config: GeneratorConfig) -> FirstLook:
@@ -91,7 +95,7 @@ def look_again(first: FirstLook, data: TrainingSet, model: FaceModel, config: Ge
     told = [~data.moved_at(data.index[int(frame)]).numpy() for frame in frames]
     seen = list(watch(recording, model, config, first.halo, frames, told))
     before = first.plate.numpy().transpose(1, 2, 0)
-    return _look(seen, before, first.reach, first.halo, config.texture_size, model)
+    return _look(seen, before, first.reach, first.halo, config, model)
 
 
 def _some(seen: Sequence[Seen]) -> Sequence[Seen]:
@@ -99,15 +103,19 @@ def _some(seen: Sequence[Seen]) -> Sequence[Seen]:
 
 
 def _look(
-    seen: Sequence[Seen], median: Array, found: HeadOutline, halo: Halo, size: tuple[int, int], model: FaceModel
+    seen: Sequence[Seen], median: Array, found: HeadOutline, halo: Halo, config: GeneratorConfig, model: FaceModel
 ) -> FirstLook:
     """Tell the person from the background in pictures with the card `halo`; where none shows any background, it is as
     in `median [S, S, 3]`.
     """
+    size = config.texture_size
     plate = background_of(_some(seen), median)
     sums = Sums(seen, plate, size)
     everything = np.concatenate([sums.mean, sums.coverage[:, None]], 1)
-    texture = _fill(everything, sums.count, size, model)
+    count = sums.count.copy()
+    if config.has_own_eyes:
+        _add_eyes(everything, count, size, model)
+    texture = _fill(everything, count, size, model)
     if np.isfinite(found.reach_m).all():
         places = halo.texels(size)
         is_guessed = (places[..., 1] > NECK_M[0]) & (sums.count.reshape(size) < LEAST_SEEN)
@@ -205,6 +213,34 @@ def _add_mouth(
     share = (added.ravel() / np.maximum(count + added.ravel(), 1.0))[:, None]
     values += share * (usual.reshape(-1, 4) - values)
     return added.ravel() > 0.0
+
+
+def _add_eyes(values: NDArray[np.float64], count: NDArray[np.float64], size: tuple[int, int], model: FaceModel) -> None:
+    """Let what lids hide of an eye in `values [N, 4]`, hardly seen by `count [N]`, look as on the rest of the same ring
+    around its axis. After it they count as seen.
+    """
+    vertices, codes = eyeball_correspondence(model)
+    spots = ((texture_places(torch.from_numpy(codes.T.reshape(1, 3, 1, -1).copy()))[0, 0].numpy() + 1.0) / 2.0)[:, ::-1]
+    for eye in model.eye_vertices:
+        is_own = np.isin(vertices, eye)
+        spot = spots[is_own] * size - 0.5
+        (top, left), (bottom, right) = np.floor(spot.min(0)).astype(int), np.ceil(spot.max(0)).astype(int)
+        rows, columns = np.mgrid[top : bottom + 1, left : right + 1]
+        angles = model.eye_angle[vertices[is_own]]
+        angle = LinearNDInterpolator(spot, angles, fill_value=angles.max())(rows, columns).ravel()
+        texels = (rows * size[1] + columns).ravel()
+        ring = angle / angles.max() * EYE_RINGS
+        weight = np.bincount(ring.astype(int), count[texels], EYE_RINGS + 1)
+        known = np.flatnonzero(weight >= LEAST_SEEN)
+        if not len(known):
+            continue
+        share = (USUAL_PIXELS / (count[texels] + USUAL_PIXELS))[:, None]
+        usual = np.ones((len(texels), 4))
+        for channel in range(3):
+            total = np.bincount(ring.astype(int), count[texels] * values[texels, channel], EYE_RINGS + 1)
+            usual[:, channel] = np.interp(ring - 0.5, known, total[known] / weight[known])
+        values[texels] += share * (usual - values[texels])
+        count[texels] = np.maximum(count[texels], SURELY_SEEN)
 
 
 def _spread(values: NDArray[np.float64], count: NDArray[np.float64], size: tuple[int, int]) -> Tensor:

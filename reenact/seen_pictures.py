@@ -58,8 +58,9 @@ def watch(
     size = config.resolution
     camera = recording.camera.scaled(size, size)
     renderer = ConditioningRenderer(
-        model, camera, halo, shape=recording.shape, teeth_rise=recording.teeth_rise, is_shaded=False
-    )
+        model, camera, halo, shape=recording.shape, teeth_rise=recording.teeth_rise, is_shaded=False,
+        has_own_eyes=config.has_own_eyes,
+    )  # fmt: skip
     # Two triangles each.
     cell_of = np.append(np.tile(np.flatnonzero(halo.cells.ravel()).astype(np.int16), 2), np.int16(-1))
     buffer = np.zeros((CHANNELS, size, size), np.float32)
@@ -68,7 +69,16 @@ def watch(
         codes = torch.from_numpy(renderer.render(recording.params[int(frame)], buffer)[None, GROUPS["correspondence"]])
         texel = texels_of(codes, config.texture_size)[0].numpy()
         cell = cell_of[np.maximum(renderer.halo_triangles, -1)]
-        yield Seen(texel, cell, recording.picture(int(frame), size), everything if told is None else told[index])
+        is_told = everything if told is None else told[index]
+        if config.has_own_eyes:
+            is_told = is_told & ~_rims(buffer[GROUPS["gaze"]][0])
+        yield Seen(texel, cell, recording.picture(int(frame), size), is_told)
+
+
+def _rims(eyes: Array) -> NDArray[np.bool_]:
+    """Give the rims of the eyeballs `[H, W]`, 1 where one is drawn: lids lie a pixel off, and lashes over them."""
+    is_eye = (eyes > 0.5).astype(np.uint8)
+    return np.asarray((is_eye > 0) & (cv2.erode(is_eye, np.ones((3, 3), np.uint8)) == 0))
 
 
 def texels_of(codes: Tensor, size: tuple[int, ...]) -> Tensor:

@@ -70,7 +70,7 @@ class TrainingSet:
         self.faces = torch.from_numpy(face_numbers(recording.params))
         renderer = ConditioningRenderer(
             model, recording.camera.scaled(size, size), halo, shape=recording.shape, teeth_rise=recording.teeth_rise,
-            is_shaded=config.is_shaded,
+            is_shaded=config.is_shaded, has_own_eyes=config.has_own_eyes,
         )  # fmt: skip
         buffer = np.zeros((CHANNELS, size, size), np.float32)
         for frame in range(count):

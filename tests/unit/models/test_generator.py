@@ -68,7 +68,7 @@ def test_a_dropped_image_makes_no_difference_and_the_others_do() -> None:
 
 
 def test_the_config_survives_json() -> None:
-    config = GeneratorConfig(resolution=512, window=7, dropped=("gaze",))
+    config = GeneratorConfig(resolution=512, window=7, dropped=("gaze",), has_own_eyes=True)
     assert GeneratorConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
 
 
@@ -84,6 +84,7 @@ def test_the_config_survives_json() -> None:
         ({"design": "full", "magnification": 2}, "magnification: expected 1, or 2 but of the full design"),
         ({"magnification": 2}, "resolution: expected a multiple of 256, got 128"),
         ({"widths": [8, 8]}, "expected 5 widths"),
+        ({"has_own_eyes": 1}, "has_own_eyes must be true or false, got 1"),
         ({"layers": 5}, r"unknown fields \['layers'\]"),
     ],
 )

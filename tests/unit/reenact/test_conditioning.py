@@ -160,3 +160,22 @@ def test_a_persons_own_shape_moves_face_and_teeth_and_leaves_the_codes() -> None
     teeth = [np.flatnonzero((image[4] > 0) & (image[4] < 0.075) & (image[5] > 0.9)) % SIZE for image in (plain, moved)]
     assert len(teeth[0]) > 10
     np.testing.assert_allclose(teeth[1].mean() - teeth[0].mean(), shift_px, atol=1.0)
+
+
+def test_lids_that_open_wide_uncover_an_eyeball_that_is_not_theirs() -> None:
+    camera = Camera(width=256, height=256, focal_px=2.3 * 256, center_px=(128.0, 128.0))
+    wide = np.zeros(52, np.float32)
+    wide[[EXPRESSION_INDEX["eyeWideLeft"], EXPRESSION_INDEX["eyeWideRight"]]] = 1.0
+    shared = []
+    for has_own_eyes in (False, True):
+        drawn = ConditioningRenderer(FaceModel.load(), camera, Halo(), has_own_eyes=has_own_eyes)
+        rest, opened = drawn.render(face()).copy(), drawn.render(face(expression=wide)).copy()
+        is_new = (opened[6] > 0.5) & (rest[6] < 0.5) & (opened[3:6].sum(0) > 0)
+        assert is_new.sum() > 20
+        texels = [
+            {tuple(texel) for texel in (places(image[GROUPS["correspondence"]][:, where].T) * 128).round().tolist()}
+            for image, where in ((opened, is_new), (rest, (rest[6] == 0) & (rest[3:6].sum(0) > 0)))
+        ]
+        shared.append(len(texels[0] & texels[1]) / len(texels[0]))
+    assert shared[0] > 0.5
+    assert shared[1] == 0.0

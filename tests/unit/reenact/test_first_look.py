@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.camera import Camera
+from models.eyeballs import eyeball_correspondence
 from models.face import FaceModel
 from models.generator import GeneratorConfig
 from models.halo import CELLS, DIRECTIONS, Halo
@@ -19,6 +20,7 @@ from reenact.first_look import (
     TONGUE,
     USUAL_PIXELS,
     FirstLook,
+    _add_eyes,
     _cells,
     _faded,
     _fill,
@@ -26,7 +28,7 @@ from reenact.first_look import (
     look_again,
 )
 from reenact.head_outline import HeadOutline
-from reenact.seen_pictures import LEAST_SEEN, Seen, texels_of
+from reenact.seen_pictures import LEAST_SEEN, Seen, _rims, texels_of
 from reenact.training_set import TrainingSet
 
 SIZE = (256, 384)
@@ -151,3 +153,44 @@ def test_what_moved_by_itself_is_not_looked_at_again() -> None:
     assert again.colors[:, again.is_seen[0]].min() > 110 / 255
     torch.testing.assert_close(again.plate[:, :10], believed.plate[:, :10])
     assert again.halo is first.halo
+
+
+def test_what_lids_hide_of_an_eye_looks_as_on_the_rest_of_its_ring_and_not_as_a_lid() -> None:
+    model = FaceModel.load()
+    vertices, codes = eyeball_correspondence(model)
+    row, column = places(codes)
+    iris, white, lid = (0.3, 0.2, 0.1), (0.9, 0.9, 0.85), (0.8, 0.5, 0.4)
+    values, count = np.full((*SIZE, 4), (*lid, 1.0)), np.zeros(SIZE)
+    for eye in model.eye_vertices:
+        is_own = np.isin(vertices, eye)
+        y, x = row[is_own], column[is_own]
+        angle = model.eye_angle[vertices[is_own]]
+        # Lids leave a third of it open.
+        middle, reach = y[angle.argmin()], np.ptp(y) / 6
+        rows, columns = np.mgrid[y.min() : y.max() + 1, x.min() : x.max() + 1]
+        far = np.hypot((rows - middle) / np.ptp(y), (columns - x[angle.argmin()]) / np.ptp(x)) * 2.0
+        is_open = np.abs(rows - middle) <= reach
+        area = slice(y.min(), y.max() + 1), slice(x.min(), x.max() + 1)
+        values[area] = np.where((far < 0.4)[..., None], (*iris, 1.0), (*white, 1.0))
+        count[area] = np.where(is_open, 500.0, 0.0)
+        values[area][~is_open] = (*lid, 1.0)
+    flat, seen = values.reshape(-1, 4), count.ravel()
+    _add_eyes(flat, seen, SIZE, model)
+    for eye in model.eye_vertices:
+        is_own = np.isin(vertices, eye)
+        angle, texel = model.eye_angle[vertices[is_own]], row[is_own] * SIZE[1] + column[is_own]
+        above = row[is_own] > row[is_own][angle.argmin()] + np.ptp(row[is_own]) / 4
+        off_white = np.abs(flat[texel[above], :3] - white).max(1)
+        assert above.sum() > 20
+        assert np.median(off_white) < 0.05
+        assert off_white.max() < 0.2
+        assert (seen[texel] >= SURELY_SEEN).all()
+
+
+def test_the_rim_of_an_eyeball_tells_nothing_of_it() -> None:
+    eyes = np.zeros((12, 16), np.float32)
+    eyes[4:9, 3:12] = 1.0
+    rims = _rims(eyes)
+    assert not rims[eyes == 0].any()
+    assert not rims[5:8, 4:11].any()
+    assert rims.sum() == 5 * 9 - 3 * 7
