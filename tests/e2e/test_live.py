@@ -20,8 +20,6 @@ RECORD_S = 20.0
 CAMERA_SIZE = (640, 360)
 
 MIN_FPS = 15.0
-SLOW_FPS, SHARE = 10.0, 0.75
-"""Where a shared machine is slow just now: the least, and of what the slower of the server's two threads can make."""
 MAX_MEMORY_GROWTH = 1.05
 
 
@@ -33,12 +31,7 @@ def run(chromium_path: str, tmp_path_factory: pytest.TempPathFactory) -> LiveRun
 
 def test_it_is_live_and_stays_so(run: LiveRun) -> None:
     assert {snapshot["page_state"] for snapshot in run.stats} == {"live"}
-    looking, painting = (
-        sum(run.median("stages_ms", stage) for stage in thread)
-        for thread in (("track", "transfer"), ("render", "generate", "mark"))
-    )
-    can_fps = 1000.0 / max(looking, painting)
-    assert run.median("fps_decoded") >= min(MIN_FPS, max(SLOW_FPS, SHARE * can_fps)), (looking, painting)
+    assert run.median("fps_decoded") >= MIN_FPS
     assert all(snapshot["resolution"]["output"] == "256x256" for snapshot in run.stats)
     stages = run.stats[-1]["stages_ms"]
     assert {"decode", "queue", "track", "transfer", "render", "generate", "mark", "encode"} <= set(stages)
