@@ -36,12 +36,18 @@ class GazePrior:
         shown = openness.mean()
         if shown <= 0.0:
             return gaze
-        difference = openness @ (GAZE_REACH * seen - gaze) / openness.sum() - self._lasting.value
+        difference = _difference(gaze, seen, openness) - self._lasting.value
         difference *= belief(difference)
         if self._lasting.is_known:
             gaze = gaze + GAZE_SAY * shown * difference
         self._lasting.learn(difference)
         return gaze
+
+
+def _difference(gaze: Array, seen: Array, openness: Array) -> Array:
+    """Give how far what was `seen [..., 2, 2]` lies from `gaze [..., 2, 2]`, `[..., 2]`: as far as eyes show."""
+    weight = openness[..., None]
+    return np.asarray((weight * (GAZE_REACH * seen - gaze)).sum(-2) / weight.sum(-2))
 
 
 def draw_all(gaze: Array, seen: Array, openness: Array) -> Array:
@@ -53,8 +59,7 @@ def draw_all(gaze: Array, seen: Array, openness: Array) -> Array:
     told = np.flatnonzero(np.isfinite(seen).all((1, 2)) & (shown > 0.0))
     if not len(told):
         return gaze
-    weight = openness[told, :, None]
-    differences = (weight * (GAZE_REACH * seen[told] - gaze[told])).sum(1) / weight.sum(1)
+    differences = _difference(gaze[told], seen[told], openness[told])
     is_open = shown[told] >= np.median(shown[told])
     differences -= np.median(differences[is_open], axis=0)
     drawn = [GAZE_SAY * share * belief(d) * d for share, d in zip(shown[told], differences, strict=True)]

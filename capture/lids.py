@@ -17,7 +17,8 @@ SHUT_GAP_M = 0.0032
 MIN_SCALE, MAX_SCALE = 0.4, 1.4
 LARGEST_BLINK = FITTED[-1] / MIN_SCALE
 """Greatest blink to be fitted."""
-_BLINKS = [EXPRESSION_INDEX["eyeBlinkLeft"], EXPRESSION_INDEX["eyeBlinkRight"]]
+BLINKS = [EXPRESSION_INDEX["eyeBlinkLeft"], EXPRESSION_INDEX["eyeBlinkRight"]]
+"""Both blinks among the 52 weights."""
 
 
 def lid_scale(gap_m: float, usual_gap_m: float) -> float:
@@ -37,5 +38,5 @@ def fitted_blinks(blinks: Array, scale: float = 1.0) -> Array:
 def lid_weights(expression: Array, scale: float = 1.0) -> Array:
     """Replace the fitted blinks in weights `[52]` by what they mean for eyes of a `lid_scale`."""
     corrected = expression.copy()
-    corrected[_BLINKS] = np.interp(scale * expression[_BLINKS], FITTED, ACTUAL)
+    corrected[BLINKS] = np.interp(scale * expression[BLINKS], FITTED, ACTUAL)
     return corrected

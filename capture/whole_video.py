@@ -19,6 +19,7 @@ from capture.dense_pose import Read, align
 from capture.follow import measure_found
 from capture.gaze_prior import draw_all
 from capture.landmarks import Landmarks
+from capture.lids import BLINKS
 from capture.own_shape import spread_over_mesh
 from capture.smoothing import FaceSmoother, SmoothingSettings
 from capture.spread import spread
@@ -43,7 +44,6 @@ BOTH_WAYS = SmoothingSettings()
 """Smoothing of each direction: the live default."""
 SETTLED_FRAMES = 10
 """Frames after which it is known what error is usual."""
-BLINKS = [EXPRESSION_INDEX["eyeBlinkLeft"], EXPRESSION_INDEX["eyeBlinkRight"]]
 OUTLIER = 2.5
 """Frames whose landmarks lie off by more than this many times the median are not to be learned from."""
 

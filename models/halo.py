@@ -51,6 +51,8 @@ CODE_NOISE = 0.002
 """Codes that differ by less, as float16 holds them, are the same."""
 HEAD_MIDDLE = 0.35
 """Depth code of the head's middle, around which the texture is laid."""
+FRONT_RADIUS = 0.45
+"""How far from it the codes lie of what has a place of its own before it: tongue, inner mouth, eyeballs."""
 DIRECTIONS = 72
 """Directions in the card, from its right counter-clockwise, in which it grows by itself."""
 MIDDLE_M = (0.0, 0.03, DEPTH_M)
@@ -185,6 +187,16 @@ class Halo:
         share = np.interp(NECK_M[1], self.rows_m[0], np.linspace(0.0, 1.0, CELLS[0] + 1))
         is_card = np.abs(codes[2] - (HEAD_MIDDLE - CODE_DEPTH)) < CODE_NOISE
         return is_card & (codes[1] < CODE_ROWS[0] + (CODE_ROWS[1] - CODE_ROWS[0]) * share)
+
+
+def front_codes(share: NDArray[np.floating[Any]], height: NDArray[np.floating[Any]]) -> Array:
+    """Give the codes `[N, 3]` of places `[N]` of the texture before the head's middle.
+
+    `share` is that of the way from straight ahead to the side, as `models.generator.texture_places` reckons, negative
+    to the actor's right; `height` goes from 0 to 1.
+    """
+    depth = HEAD_MIDDLE + FRONT_RADIUS * (1.0 - np.abs(share))
+    return np.stack([0.5 + FRONT_RADIUS * share, height, depth], 1).astype(np.float32)
 
 
 def along(arms: Array, known: NDArray[np.floating[Any]]) -> NDArray[np.float64]:

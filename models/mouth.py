@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.face import FaceModel
-from models.halo import HEAD_MIDDLE
+from models.halo import front_codes
 from models.params import EXPRESSION_INDEX
 from models.rasterize import Rasterizer
 from models.teeth import is_tongue
@@ -24,7 +24,6 @@ AROUND = (0.4, 0.9)
 """From the tongue's right to its left, and on the other side of the head from the palate round to the floor of the
 mouth: shares of the way from straight ahead to the side, which is how `models.generator.texture_places` reckons. The
 teeth end at 0.32."""
-RADIUS = 0.45
 ROWS = (0.005, 0.06)
 """From the root to the tip of the tongue, from the throat to the lips: below everything of the face model that is
 drawn, as the teeth's, and so far below the chin's that none of the dark is mixed into them."""
@@ -83,7 +82,7 @@ def _codes(across: Array, forward: Array) -> Array:
     """Give the codes `[N, 3]` of places `[N]`, 0 to 1, in the tongue's part of the texture."""
     aside = AROUND[0] + across * (AROUND[1] - AROUND[0])
     height = ROWS[0] + forward * (ROWS[1] - ROWS[0])
-    return np.stack([0.5 + RADIUS * aside, height, HEAD_MIDDLE + RADIUS * (1.0 - aside)], 1).astype(np.float32)
+    return front_codes(aside, height)
 
 
 def _behind_lips(model: FaceModel) -> Indices:

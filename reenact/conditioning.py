@@ -71,8 +71,8 @@ class ConditioningRenderer:
         codes, triangles = [model.correspondence.copy(), teeth.correspondence], model.triangles.copy()
         behind_lips = is_tongue(model)[triangles].all(1)
         if has_own_eyes:
-            eyeballs, places = eyeball_correspondence(model)
-            codes[0][eyeballs] = places
+            for eye, places in zip(model.eye_vertices, eyeball_correspondence(model), strict=True):
+                codes[0][eye] = places
         if halo is not None:
             tongue, places = tongue_correspondence(model)
             codes[0][tongue] = places

@@ -202,7 +202,7 @@ def _add_mouth(
         (walls.correspondence, np.array([INNER_LIPS]) * (1.0 - shade) + np.array([THROAT]) * shade)
     )  # fmt: skip
     for codes, colors in parts:
-        texel = texels_of(torch.from_numpy(codes.T.reshape(1, 3, 1, -1).copy()), size)[0, 0].numpy()
+        texel = texels_of(_as_image(codes), size)[0, 0].numpy()
         row, column = texel // size[1], texel % size[1]
         rows = np.arange(max(row.min() - 1, 0), row.max() + 2)
         area = slice(rows[0], rows[-1] + 1), slice(column.min() - 1, column.max() + 2)
@@ -219,14 +219,11 @@ def _add_eyes(values: NDArray[np.float64], count: NDArray[np.float64], size: tup
     """Let what lids hide of an eye in `values [N, 4]`, hardly seen by `count [N]`, look as on the rest of the same ring
     around its axis. After it they count as seen.
     """
-    vertices, codes = eyeball_correspondence(model)
-    spots = ((texture_places(torch.from_numpy(codes.T.reshape(1, 3, 1, -1).copy()))[0, 0].numpy() + 1.0) / 2.0)[:, ::-1]
-    for eye in model.eye_vertices:
-        is_own = np.isin(vertices, eye)
-        spot = spots[is_own] * size - 0.5
+    for eye, codes in zip(model.eye_vertices, eyeball_correspondence(model), strict=True):
+        spot = (texture_places(_as_image(codes))[0, 0].numpy()[:, ::-1] + 1.0) / 2.0 * size - 0.5
         (top, left), (bottom, right) = np.floor(spot.min(0)).astype(int), np.ceil(spot.max(0)).astype(int)
         rows, columns = np.mgrid[top : bottom + 1, left : right + 1]
-        angles = model.eye_angle[vertices[is_own]]
+        angles = model.eye_angle[eye]
         angle = LinearNDInterpolator(spot, angles, fill_value=angles.max())(rows, columns).ravel()
         texels = (rows * size[1] + columns).ravel()
         ring = angle / angles.max() * EYE_RINGS
@@ -241,6 +238,11 @@ def _add_eyes(values: NDArray[np.float64], count: NDArray[np.float64], size: tup
             usual[:, channel] = np.interp(ring - 0.5, known, total[known] / weight[known])
         values[texels] += share * (usual - values[texels])
         count[texels] = np.maximum(count[texels], SURELY_SEEN)
+
+
+def _as_image(codes: Array) -> Tensor:
+    """Lay codes `[N, 3]` out as an image of one row, `[1, 3, 1, N]`."""
+    return torch.from_numpy(codes.T.reshape(1, 3, 1, -1).copy())
 
 
 def _spread(values: NDArray[np.float64], count: NDArray[np.float64], size: tuple[int, int]) -> Tensor:

@@ -13,10 +13,12 @@ from tests.unit.models.places import places
 
 def test_each_eyeball_shares_its_texels_with_nothing_that_is_drawn() -> None:
     model = FaceModel.load()
-    vertices, codes = eyeball_correspondence(model)
-    assert ((codes >= 0.0) & (codes <= 1.0)).all()
+    codes = eyeball_correspondence(model)
+    assert all(((eye >= 0.0) & (eye <= 1.0)).all() for eye in codes)
     drawn = np.unique(model.triangles[model.rigidity[model.triangles].min(1) > MIN_RIGIDITY])
-    skin = np.setdiff1d(drawn, np.concatenate([vertices, tongue_correspondence(model)[0], inner_mouth(model).vertices]))
+    skin = np.setdiff1d(
+        drawn, np.concatenate([*model.eye_vertices, tongue_correspondence(model)[0], inner_mouth(model).vertices])
+    )
     others = [
         places(each)
         for each in (
@@ -24,7 +26,7 @@ def test_each_eyeball_shares_its_texels_with_nothing_that_is_drawn() -> None:
             Teeth(model).correspondence, Halo().correspondence,
         )
     ]  # fmt: skip
-    eyes = [places(codes[np.isin(vertices, eye)]) for eye in model.eye_vertices]
+    eyes = [places(eye) for eye in codes]
     margin = 2.0 / 256
     for eye, another in (eyes, eyes[::-1]):
         low, high = eye.min(0) - margin, eye.max(0) + margin
@@ -34,7 +36,6 @@ def test_each_eyeball_shares_its_texels_with_nothing_that_is_drawn() -> None:
 
 def test_an_eyeball_lies_there_as_large_and_the_same_way_round_as_on_the_head() -> None:
     model = FaceModel.load()
-    vertices, codes = eyeball_correspondence(model)
-    for eye in model.eye_vertices:
-        there, here = places(codes[np.isin(vertices, eye)]), places(model.correspondence[eye])
+    for eye, codes in zip(model.eye_vertices, eyeball_correspondence(model), strict=True):
+        there, here = places(codes), places(model.correspondence[eye])
         np.testing.assert_allclose(there - there.mean(0), here - here.mean(0), atol=1e-4)

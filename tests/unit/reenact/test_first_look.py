@@ -157,14 +157,11 @@ def test_what_moved_by_itself_is_not_looked_at_again() -> None:
 
 def test_what_lids_hide_of_an_eye_looks_as_on_the_rest_of_its_ring_and_not_as_a_lid() -> None:
     model = FaceModel.load()
-    vertices, codes = eyeball_correspondence(model)
-    row, column = places(codes)
+    eyeballs = list(zip(model.eye_vertices, map(places, eyeball_correspondence(model)), strict=True))
     iris, white, lid = (0.3, 0.2, 0.1), (0.9, 0.9, 0.85), (0.8, 0.5, 0.4)
     values, count = np.full((*SIZE, 4), (*lid, 1.0)), np.zeros(SIZE)
-    for eye in model.eye_vertices:
-        is_own = np.isin(vertices, eye)
-        y, x = row[is_own], column[is_own]
-        angle = model.eye_angle[vertices[is_own]]
+    for eye, (y, x) in eyeballs:
+        angle = model.eye_angle[eye]
         # Lids leave a third of it open.
         middle, reach = y[angle.argmin()], np.ptp(y) / 6
         rows, columns = np.mgrid[y.min() : y.max() + 1, x.min() : x.max() + 1]
@@ -176,10 +173,9 @@ def test_what_lids_hide_of_an_eye_looks_as_on_the_rest_of_its_ring_and_not_as_a_
         values[area][~is_open] = (*lid, 1.0)
     flat, seen = values.reshape(-1, 4), count.ravel()
     _add_eyes(flat, seen, SIZE, model)
-    for eye in model.eye_vertices:
-        is_own = np.isin(vertices, eye)
-        angle, texel = model.eye_angle[vertices[is_own]], row[is_own] * SIZE[1] + column[is_own]
-        above = row[is_own] > row[is_own][angle.argmin()] + np.ptp(row[is_own]) / 4
+    for eye, (y, x) in eyeballs:
+        angle, texel = model.eye_angle[eye], y * SIZE[1] + x
+        above = y > y[angle.argmin()] + np.ptp(y) / 4
         off_white = np.abs(flat[texel[above], :3] - white).max(1)
         assert above.sum() > 20
         assert np.median(off_white) < 0.05
