@@ -18,7 +18,11 @@ const get = async (/** @type {string} */ path) => {
   return response.json();
 };
 
-const [{ limits }, { actors, default: fallback }] = await Promise.all([get("/api/numbers"), get("/api/actors")]);
+const [{ limits }, { actors, default: fallback }] = await Promise.all([get("/api/numbers"), get("/api/actors")]).catch((error) => {
+  const { title, text } = Failure.of(error).words;
+  enter("failed", `${title}. ${text}`);
+  return /** @type {Promise<never>} */ (new Promise(() => {})); // Nothing of the page begins.
+});
 const keys = new Keys();
 const timeline = new Timeline(find, keys);
 const sliders = new NumberSliders(find("sliders"), limits);
@@ -164,3 +168,6 @@ function showRecording(/** @type {import("./recorder.js").Recording} */ { state,
   find("result").hidden = state !== "ready";
   if (state === "ready") find("result").href = url;
 }
+
+// Nothing answers a hand before all of the above hears it.
+find("edit").inert = false;

@@ -414,6 +414,22 @@ class TestFailures:
         wait_for_state(page, "live")
         expect(page.locator("#note")).to_be_empty()
 
+    def test_a_press_before_the_editor_hears_it_is_not_lost(self, page: Page, server: FakeServer) -> None:
+        def late(route: Route) -> None:
+            page.wait_for_timeout(1000)
+            route.continue_()
+
+        page.route("**/api/numbers", late)
+        page.goto(f"{server.url}edit")
+        page.click("#start")
+        wait_for_state(page, "live")
+
+    def test_an_editor_whose_server_fails_says_so(self, page: Page, server: FakeServer) -> None:
+        page.route("**/api/numbers", lambda route: route.fulfill(status=500, json={"error": {"message": "No numbers."}}))
+        page.goto(f"{server.url}edit")
+        wait_for_state(page, "failed")
+        expect(page.locator("#note")).to_have_text("The server could not start a session. It says: No numbers.")
+
     def test_a_target_that_is_ready_and_shows_nothing(self, page: Page, server: FakeServer) -> None:
         server.is_stalled = server.is_preparing = True
         page.clock.install()
