@@ -62,3 +62,9 @@ def chromium_path() -> str:
     path = find_chromium()
     assert path is not None
     return path
+
+
+@pytest.fixture(scope="session")
+def headless_shell_path(chromium_path: str) -> str:
+    """Chromium without the browser around its pages, at half of the work; Chromium itself where it is missing."""
+    return shutil.which("chromium-headless-shell") or chromium_path

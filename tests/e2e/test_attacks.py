@@ -25,6 +25,8 @@ from streamer.stranger import Door
 from tests.e2e.peers import NumberedCamera, connected
 from tests.unit.streamer.fakes import FakeSettings, FakeTargets
 
+pytestmark = pytest.mark.alone
+
 
 @asynccontextmanager
 async def serving() -> AsyncIterator[str]:

@@ -22,6 +22,8 @@ from tests.e2e.receiving import Pictures
 from tests.impairment import NONE, Impairment, impairing_relay
 from tests.unit.streamer.fakes import FakeSettings, FakeTargets
 
+pytestmark = pytest.mark.alone
+
 CALM_S, TROUBLE_S = 1.5, 4.0
 TROUBLE = Impairment(loss=0.05, jitter_s=0.02, reordering=0.03, duplication=0.03)
 

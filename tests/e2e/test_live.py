@@ -13,7 +13,7 @@ import pytest
 from tests.clips import FOLLOWS, camera_file, clip_path
 from tests.e2e.live import LiveRun, following, run_live
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.alone]
 
 LIVE_S = 12.0
 RECORD_S = 20.0

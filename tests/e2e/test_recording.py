@@ -17,6 +17,8 @@ from streamer.config import Config
 from tests.e2e.peers import NumberedCamera, Page, connected, read_number
 from tests.unit.streamer.fakes import FakeSettings, FakeTargets
 
+pytestmark = pytest.mark.alone
+
 FINISH_TIMES, FINISH_PAUSE_S = 400, 0.05
 
 

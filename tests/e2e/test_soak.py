@@ -16,7 +16,7 @@ import pytest
 
 from tests.clips import camera_file, clip_path
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.alone]
 
 ROOT = Path(__file__).resolve().parents[2]
 FPS = 6

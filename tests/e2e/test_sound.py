@@ -22,6 +22,8 @@ from tests.e2e.flashes import RATE, ClickingMicrophone, FlashingCamera, Receiver
 from tests.e2e.peers import Page, connected, viewing
 from tests.unit.streamer.fakes import FakeSettings, FakeTargets
 
+pytestmark = pytest.mark.alone
+
 IN_STEP_MS = 20.0
 GENERATION_S = 0.04
 

@@ -38,10 +38,10 @@ async def server(study: Study) -> AsyncIterator[TestServer]:
 
 
 @pytest.mark.browser
-async def test_a_person_answers_everything_once(study: Study, server: TestServer, chromium_path: str) -> None:
+async def test_a_person_answers_everything_once(study: Study, server: TestServer, headless_shell_path: str) -> None:
     complaints: list[str] = []
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium_path, args=list(CHROMIUM_ARGUMENTS))
+        browser = await playwright.chromium.launch(executable_path=headless_shell_path, args=list(CHROMIUM_ARGUMENTS))
         page = await browser.new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)

@@ -22,6 +22,8 @@ from streamer.session import Session
 from tests.e2e.peers import NumberedCamera, connected, read_number, viewing
 from tests.unit.streamer.fakes import FakeSettings, FakeTargets
 
+pytestmark = pytest.mark.alone
+
 Serve = Callable[..., Awaitable[TestServer]]
 
 

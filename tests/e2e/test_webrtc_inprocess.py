@@ -36,6 +36,8 @@ from streamer.slots import LatestSlot
 from tests.e2e.peers import NumberedCamera, Page, connected, make_page, offer_of, read_number
 from tests.unit.streamer.fakes import FakeReenacted, FakeReenactor, FakeSettings, FakeTargets
 
+pytestmark = pytest.mark.alone
+
 BUSY_FACTOR = 2.5
 TARGET_MS = 80.0
 HELD = 10
