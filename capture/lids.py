@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.params import EXPRESSION_INDEX
+from models.params import BLINKS
 
 Array = NDArray[np.float32]
 
@@ -17,8 +17,6 @@ SHUT_GAP_M = 0.0032
 MIN_SCALE, MAX_SCALE = 0.4, 1.4
 LARGEST_BLINK = FITTED[-1] / MIN_SCALE
 """Greatest blink to be fitted."""
-BLINKS = [EXPRESSION_INDEX["eyeBlinkLeft"], EXPRESSION_INDEX["eyeBlinkRight"]]
-"""Both blinks among the 52 weights."""
 
 
 def lid_scale(gap_m: float, usual_gap_m: float) -> float:

@@ -18,7 +18,7 @@ from capture.calibration import (
     resting,
 )
 from capture.track import blend
-from models.params import EXPRESSION_INDEX, EXPRESSION_NAMES, EXPRESSION_REACH, EXPRESSION_SIZE, FaceParams
+from models.params import BLINKS, EXPRESSION_INDEX, EXPRESSION_NAMES, EXPRESSION_REACH, EXPRESSION_SIZE, FaceParams
 
 Array = NDArray[np.float32]
 
@@ -57,7 +57,6 @@ MIN_GAIN = 0.75
 _OWN = np.array(
     [OWN_WEIGHT_OF_EYES if name.startswith(("brow", "eye")) else OWN_WEIGHT for name in EXPRESSION_NAMES], np.float32
 )
-_LIDS = (EXPRESSION_INDEX["eyeBlinkLeft"], EXPRESSION_INDEX["eyeBlinkRight"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +190,7 @@ class RegressedPerson:
         self._shown, self._range_end_s, self._is_asked = [], None, False
 
     def _watch_lids(self, expression: Array) -> None:
-        for side, index in enumerate(_LIDS):
+        for side, index in enumerate(BLINKS):
             weight = float(expression[index])
             self._rising[side] = max(self._rising[side], weight)
             peak = self._rising[side]

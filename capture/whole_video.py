@@ -19,7 +19,6 @@ from capture.dense_pose import Read, align
 from capture.follow import measure_found
 from capture.gaze_prior import draw_all
 from capture.landmarks import Landmarks
-from capture.lids import BLINKS
 from capture.own_shape import spread_over_mesh
 from capture.smoothing import FaceSmoother, SmoothingSettings
 from capture.spread import spread
@@ -27,7 +26,7 @@ from capture.track import Track
 from capture.tracker import Tracker
 from models.camera import Camera
 from models.face import FaceModel
-from models.params import EXPRESSION_INDEX, FaceParams
+from models.params import BLINKS, EXPRESSION_INDEX, FaceParams
 
 Array = NDArray[np.float64]
 

@@ -31,6 +31,8 @@ EXPRESSION_NAMES: tuple[str, ...] = (
 
 EXPRESSION_SIZE = len(EXPRESSION_NAMES)
 EXPRESSION_INDEX = {name: index for index, name in enumerate(EXPRESSION_NAMES)}
+BLINKS = [EXPRESSION_INDEX["eyeBlinkLeft"], EXPRESSION_INDEX["eyeBlinkRight"]]
+"""Both blinks among the 52 weights."""
 
 Array = NDArray[np.float32]
 

@@ -17,10 +17,10 @@ from capture.synthetic import SyntheticFace, SyntheticFaces
 from capture.synthetic.light import random_light
 from capture.track import Track
 from capture.train_tracker.judge import correlation
-from capture.train_tracker.supervision import BLINKS, FREE
+from capture.train_tracker.supervision import FREE
 from models.build.milo.performance import Performance, PerformanceSettings, perform
 from models.camera import Camera, rotation_matrix
-from models.params import FaceParams
+from models.params import BLINKS, FaceParams
 
 Array = NDArray[np.float64]
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from models.build.milo.performance import COMPANIONS, MOODS, OPPOSITES, VISEMES, Recipe, shape_weights
 from models.camera import rotation_matrix
-from models.params import EXPRESSION_INDEX, EXPRESSION_NAMES, EXPRESSION_SIZE
+from models.params import BLINKS, EXPRESSION_INDEX, EXPRESSION_NAMES, EXPRESSION_SIZE
 
 Array = NDArray[np.float32]
 
@@ -17,7 +17,6 @@ _LEFT_RIGHT = [
     for name in _FREE
     if name.endswith("Left") and name not in ("jawLeft", "mouthLeft")
 ]
-_BLINKS = EXPRESSION_INDEX["eyeBlinkLeft"], EXPRESSION_INDEX["eyeBlinkRight"]
 _OPPOSITES = [
     ([EXPRESSION_INDEX[n] for n in _FREE if n.startswith(a)], [EXPRESSION_INDEX[n] for n in _FREE if n.startswith(b)])
     for a, b in OPPOSITES
@@ -56,9 +55,9 @@ def expression(rng: np.random.Generator) -> Array:
     _settle(weights, rng)
     weights *= 1.0 + 0.12 * rng.normal(size=EXPRESSION_SIZE)
     weights += np.where(rng.random(EXPRESSION_SIZE) < 0.12, np.abs(rng.normal(0, 0.06, EXPRESSION_SIZE)), 0.0)
-    weights[list(_BLINKS)] = _lids(rng)
+    weights[BLINKS] = _lids(rng)
     weights[[EXPRESSION_INDEX[n] for n in EXPRESSION_NAMES if n.startswith("eyeLook")]] = 0.0
-    for side, blink in zip(("Left", "Right"), _BLINKS, strict=True):
+    for side, blink in zip(("Left", "Right"), BLINKS, strict=True):
         weights[EXPRESSION_INDEX["eyeWide" + side]] *= max(1.0 - 2.0 * weights[blink], 0.0)
     return np.clip(weights, 0.0, 1.0).astype(np.float32)
 

@@ -13,7 +13,7 @@ from capture.synthetic.person import Person, _weigh
 from capture.synthetic.wardrobe import Piece, cloth, glasses, lens, shoulders
 from models.face import FaceModel
 from models.illumination import vertex_normals
-from models.params import EXPRESSION_INDEX, FaceParams
+from models.params import BLINKS, EXPRESSION_INDEX, FaceParams
 
 Array = NDArray[np.float32]
 Indices = NDArray[np.int32]
@@ -25,7 +25,6 @@ LASH_TURN_RAD = 0.75
 TEETH_SHIFT_M = np.array([0.0, -0.0025, -0.004], np.float32)
 """MakeHuman's teeth sit too high and too close behind the lips."""
 _JAW = [EXPRESSION_INDEX[name] for name in ("jawOpen", "jawForward", "jawLeft", "jawRight")]
-_BLINKS = EXPRESSION_INDEX["eyeBlinkLeft"], EXPRESSION_INDEX["eyeBlinkRight"]
 
 
 class Scene:
@@ -166,7 +165,7 @@ class Scene:
     def _lashes(self, head: Array, params: FaceParams) -> Array:
         person = self.person
         roots = _weigh(head, person.lash.anchors, person.lash.weights)
-        blink = np.where(self._lash_is_left, params.expression[_BLINKS[0]], params.expression[_BLINKS[1]])
+        blink = np.where(self._lash_is_left, params.expression[BLINKS[0]], params.expression[BLINKS[1]])
         look = np.where(self._lash_is_left, params.gaze[0, 1], params.gaze[1, 1])
         angle = np.where(self._upper_lash, LASH_TURN_RAD * blink - 0.6 * look * (1 - blink), 0.0)
         cosine, sine = np.cos(angle), np.sin(angle)

@@ -16,7 +16,6 @@ from capture.formation import posed, project
 from capture.formation_losses import LossWeights
 from capture.train_tracker.pointing import Misses
 from capture.train_tracker.supervision import (
-    BLINKS,
     FREE,
     LIDS,
     ROUND_PLACE,
@@ -30,6 +29,7 @@ from capture.train_tracker.supervision import (
 from models.eye_windows import EYE_POINTS, EyeWindows
 from models.face import FaceModel
 from models.mesh_trunk import LANDMARKS
+from models.params import BLINKS
 from models.regressor import FaceRegressor, place, translation
 
 COPIES = 10

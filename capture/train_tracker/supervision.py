@@ -18,13 +18,12 @@ from models.camera import rotation_matrix
 from models.face import FaceModel
 from models.level_priors import LevelPriors
 from models.levels import LEVELS
-from models.params import EXPRESSION_INDEX, EXPRESSION_NAMES
+from models.params import BLINKS, EXPRESSION_INDEX, EXPRESSION_NAMES
 from models.regressor import Regressed, place
 
 VERTICES = 512
 """Vertices of the skin that are compared in one step, drawn anew each time."""
 LIDS = [EXPRESSION_INDEX[f"eye{what}{side}"] for what in ("Blink", "Squint", "Wide") for side in ("Left", "Right")]
-BLINKS = [EXPRESSION_INDEX["eyeBlinkLeft"], EXPRESSION_INDEX["eyeBlinkRight"]]
 FREE = [index for index, name in enumerate(EXPRESSION_NAMES) if not name.startswith("eyeLook")]
 """Blendshapes that are regressed: the eight `eyeLook*` follow from gaze."""
 

@@ -16,11 +16,11 @@ from capture.landmarks import LandmarkDetector
 from capture.lids import lid_weights
 from models.camera import Camera, rotation_angles, rotation_matrix
 from models.face import FaceModel
-from models.params import EXPRESSION_INDEX, EXPRESSION_NAMES, FaceParams
+from models.params import BLINKS, EXPRESSION_INDEX, EXPRESSION_NAMES, FaceParams
 from tests.unit.capture.conftest import Painter, Points, head
 
 RECORDING = Path(__file__).resolve().parents[4] / "shared" / "data" / "milo"
-JAW_OPEN, BLINKS = EXPRESSION_INDEX["jawOpen"], [EXPRESSION_INDEX["eyeBlinkLeft"], EXPRESSION_INDEX["eyeBlinkRight"]]
+JAW_OPEN = EXPRESSION_INDEX["jawOpen"]
 
 
 def weights(**named: float) -> list[float]:
