@@ -23,9 +23,10 @@ def solve_bounded(  # noqa: C901 - factor, substitute and change the active set,
     Starts with the bounds that `start` touches. In practice three or four rounds.
     """
     n = len(right)
-    solution = np.minimum(np.maximum(start, low), high)
+    solution = np.empty(n)
     state = np.zeros(n, np.int8)  # -1 at the lower bound, 1 at the upper, 0 free
     for i in range(n):
+        solution[i] = min(max(start[i], low[i]), high[i])
         if high[i] - low[i] < 1e-12:
             state[i] = 2  # held for good
         elif solution[i] <= low[i]:

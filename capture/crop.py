@@ -15,6 +15,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from capture.rotation import multiply
 from models.camera import Camera, rotation_angles, rotation_matrix
 from models.framing import ANCHOR_M, HEAD_M
 from models.illumination import DIFFERENCE, MIXED, SQUARED
@@ -115,7 +116,7 @@ def _turned(params: FaceParams, turn: Matrix) -> FaceParams:
 
 def turned_light(illumination: NDArray[np.float32], turn: Matrix) -> NDArray[np.float32]:
     """Turn harmonics `[3, 9]` of a view frame to those of another one, to which `turn [3, 3]` leads."""
-    return _turn_light(np.ascontiguousarray(illumination, np.float32), turn)
+    return _turn_light(np.ascontiguousarray(illumination, np.float32), np.ascontiguousarray(turn))
 
 
 @numba.njit(cache=True)
@@ -135,7 +136,7 @@ def _turn_light(illumination: NDArray[np.float32], turn: Matrix) -> NDArray[np.f
         form[0, 1] = form[1, 0] = mixed * light[4] / 2.0
         form[1, 2] = form[2, 1] = mixed * light[5] / 2.0
         form[0, 2] = form[2, 0] = mixed * light[7] / 2.0
-        moved = turn @ form @ turn.T
+        moved = multiply(multiply(turn, form), turn.T)
         turned[4] = 2.0 * moved[0, 1] / mixed
         turned[5] = 2.0 * moved[1, 2] / mixed
         turned[7] = 2.0 * moved[0, 2] / mixed
@@ -151,9 +152,13 @@ def _turn(x: float, y: float, angle: float) -> Matrix:  # pragma: no cover - com
     x, y, z = x / length, y / length, -1.0 / length
     # Rodrigues' formula between two unit vectors.
     mixed = -x * y / (1.0 - z)
-    straight = np.array([[1.0 - x * x / (1.0 - z), mixed, x], [mixed, 1.0 - y * y / (1.0 - z), y], [-x, -y, -z]])
-    cosine, sine = np.cos(angle), np.sin(angle)
-    return np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]]) @ straight
+    right, up = 1.0 - x * x / (1.0 - z), 1.0 - y * y / (1.0 - z)
+    cos, sin = np.cos(angle), np.sin(angle)
+    turn = np.empty((3, 3))
+    turn[0, 0], turn[0, 1], turn[0, 2] = cos * right - sin * mixed, cos * mixed - sin * up, cos * x - sin * y
+    turn[1, 0], turn[1, 1], turn[1, 2] = sin * right + cos * mixed, sin * mixed + cos * up, sin * x + cos * y
+    turn[2, 0], turn[2, 1], turn[2, 2] = -x, -y, -z
+    return turn
 
 
 @numba.njit(cache=True)
@@ -161,9 +166,19 @@ def _homography(
     turn: Matrix, half: float, focal: float, cx: float, cy: float, frame_focal: float
 ) -> Matrix:  # pragma: no cover - compiled
     """Lead from pixels of the crop along rays to pixels of the frame."""
-    to_ray = np.array([[1.0 / focal, 0.0, -half / focal], [0.0, -1.0 / focal, half / focal], [0.0, 0.0, -1.0]])
-    to_pixel = np.array([[frame_focal, 0.0, -cx], [0.0, -frame_focal, -cy], [0.0, 0.0, -1.0]])
-    return to_pixel @ turn.T @ to_ray
+    out = np.empty((3, 3))
+    for row in range(3):
+        # Pixel of the frame by ray of the frame, which is the turned ray of the crop.
+        back = turn[0, row], turn[1, row], turn[2, row]
+        out[row, 0] = back[0] / focal
+        out[row, 1] = -back[1] / focal
+        out[row, 2] = (back[1] - back[0]) * half / focal - back[2]
+    for column in range(3):
+        depth = out[2, column]
+        out[0, column] = frame_focal * out[0, column] - cx * depth
+        out[1, column] = -frame_focal * out[1, column] - cy * depth
+        out[2, column] = -depth
+    return out
 
 
 @numba.njit(cache=True)
@@ -171,12 +186,16 @@ def _place(
     rotation: Matrix, translation: NDArray[np.float64]
 ) -> tuple[tuple[float, float], float, float] | None:  # pragma: no cover - compiled
     """Give the ray of a head's anchor, right and up at unit depth, its distance, and the head's tilt about that ray."""
-    anchor = translation + rotation @ _ANCHOR
-    if not anchor[2] < 0.0:
+    across = translation[0] + rotation[0, 0] * _ANCHOR[0] + rotation[0, 1] * _ANCHOR[1] + rotation[0, 2] * _ANCHOR[2]
+    height = translation[1] + rotation[1, 0] * _ANCHOR[0] + rotation[1, 1] * _ANCHOR[1] + rotation[1, 2] * _ANCHOR[2]
+    depth = translation[2] + rotation[2, 0] * _ANCHOR[0] + rotation[2, 1] * _ANCHOR[1] + rotation[2, 2] * _ANCHOR[2]
+    if not depth < 0.0:
         return None
-    x, y = anchor[0] / -anchor[2], anchor[1] / -anchor[2]
-    up = _turn(x, y, 0.0) @ np.ascontiguousarray(rotation[:, 1])
-    return (x, y), np.sqrt((anchor**2).sum()), np.arctan2(up[0], up[1])
+    x, y = across / -depth, height / -depth
+    turn = _turn(x, y, 0.0)
+    right = turn[0, 0] * rotation[0, 1] + turn[0, 1] * rotation[1, 1] + turn[0, 2] * rotation[2, 1]
+    up = turn[1, 0] * rotation[0, 1] + turn[1, 1] * rotation[1, 1] + turn[1, 2] * rotation[2, 1]
+    return (x, y), np.sqrt(across * across + height * height + depth * depth), np.arctan2(right, up)
 
 
 def _cut(image: Image, homography: Matrix, halvings: int, out: Image) -> None:

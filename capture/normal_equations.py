@@ -173,12 +173,14 @@ def accumulate(  # noqa: C901 - one pass over the landmarks, nothing is stored b
             gradient[ca] += ja0 * rx + ja1 * ry
             for b in range(a, count):  # columns rise, so this is the upper triangle
                 hessian[ca, columns[b]] += ja0 * jacobian[0, b] + ja1 * jacobian[1, b]
+    row = np.zeros(size)
     for p in range(pairs.shape[0]):
         first, second = pairs[p, 0], pairs[p, 1]
         weight = pair_precision[p] * min(pair_openness[first], pair_openness[second])
         for axis in range(2):
             residual = pair_residuals[first, axis] - pair_residuals[second, axis]
-            row = pair_rows[first, axis] - pair_rows[second, axis]
+            for a in range(size):
+                row[a] = pair_rows[first, axis, a] - pair_rows[second, axis, a]
             for a in range(size):
                 if row[a] != 0.0:
                     gradient[a] += weight * row[a] * residual

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numba
@@ -63,22 +64,30 @@ def rotation_from_six(six: Array) -> NDArray[np.float64]:  # pragma: no cover - 
 
     Columns that say nothing, zero or parallel, give no turn about what they leave open.
     """
-    x, y = six[:3].astype(np.float64), six[3:].astype(np.float64)
-    length = np.sqrt((x * x).sum())
+    x0, x1, x2 = float(six[0]), float(six[1]), float(six[2])
+    y0, y1, y2 = float(six[3]), float(six[4]), float(six[5])
+    length = math.sqrt(x0 * x0 + x1 * x1 + x2 * x2)
     if length > 1e-9:
-        x = x / length
+        x0, x1, x2 = x0 / length, x1 / length, x2 / length
     else:
-        x = np.array([1.0, 0.0, 0.0])
-    y = y - (x * y).sum() * x
-    length = np.sqrt((y * y).sum())
-    if length <= 1e-9:
-        y = np.zeros(3)
-        y[np.argmin(np.abs(x))] = 1.0
-        y = y - (x * y).sum() * x
-        length = np.sqrt((y * y).sum())
-    y = y / length
+        x0, x1, x2 = 1.0, 0.0, 0.0
+    along = x0 * y0 + x1 * y1 + x2 * y2
+    y0, y1, y2 = y0 - along * x0, y1 - along * x1, y2 - along * x2
+    length = math.sqrt(y0 * y0 + y1 * y1 + y2 * y2)
+    if length <= 1e-9:  # the axis that `x` is furthest from
+        least = min(abs(x0), abs(x1), abs(x2))
+        y0, y1, y2 = 0.0, 0.0, 0.0
+        if abs(x0) == least:
+            y0, along = 1.0, x0
+        elif abs(x1) == least:
+            y1, along = 1.0, x1
+        else:
+            y2, along = 1.0, x2
+        y0, y1, y2 = y0 - along * x0, y1 - along * x1, y2 - along * x2
+        length = math.sqrt(y0 * y0 + y1 * y1 + y2 * y2)
+    y0, y1, y2 = y0 / length, y1 / length, y2 / length
     matrix = np.empty((3, 3))
-    matrix[:, 0], matrix[:, 1] = x, y
-    for axis in range(3):
-        matrix[axis, 2] = x[(axis + 1) % 3] * y[(axis + 2) % 3] - x[(axis + 2) % 3] * y[(axis + 1) % 3]
+    matrix[0, 0], matrix[0, 1], matrix[0, 2] = x0, y0, x1 * y2 - x2 * y1
+    matrix[1, 0], matrix[1, 1], matrix[1, 2] = x1, y1, x2 * y0 - x0 * y2
+    matrix[2, 0], matrix[2, 1], matrix[2, 2] = x2, y2, x0 * y1 - x1 * y0
     return matrix

@@ -1,4 +1,8 @@
-"""Rotations as vectors, axis times angle, where they can be scaled, averaged and filtered; compiled: they are many."""
+"""Rotations as vectors, axis times angle, where they can be scaled, averaged and filtered; compiled: they are many.
+
+Compiled functions of small matrices are written out in numbers: numba takes seconds to compile an array expression, `@`
+or an array that is assigned to a part of another, and a user's first start waits for all of them.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,18 @@ Array = NDArray[np.float64]
 
 
 @numba.njit(cache=True)
+def multiply(left: Array, right: Array) -> Array:  # pragma: no cover - compiled
+    """Multiply two matrices `[3, 3]`."""
+    product = np.empty((3, 3))
+    for row in range(3):
+        for column in range(3):
+            product[row, column] = (
+                left[row, 0] * right[0, column] + left[row, 1] * right[1, column] + left[row, 2] * right[2, column]
+            )
+    return product
+
+
+@numba.njit(cache=True)
 def rotation_vector(matrix: Array) -> Array:  # pragma: no cover - compiled
     """Turn a rotation matrix `[3, 3]` into axis times angle `[3]`, rad; angles below half a turn."""
     axis = np.empty(3)
@@ -18,14 +34,18 @@ def rotation_vector(matrix: Array) -> Array:  # pragma: no cover - compiled
     axis[2] = (matrix[1, 0] - matrix[0, 1]) / 2.0
     sine = np.sqrt(axis[0] * axis[0] + axis[1] * axis[1] + axis[2] * axis[2])
     angle = np.arctan2(sine, (matrix[0, 0] + matrix[1, 1] + matrix[2, 2] - 1.0) / 2.0)
-    return axis * (angle / sine) if sine > 1e-9 else axis
+    if sine > 1e-9:
+        for k in range(3):
+            axis[k] *= angle / sine
+    return axis
 
 
 @numba.njit(cache=True)
 def rotation_from_vector(vector: Array) -> Array:  # pragma: no cover - compiled
     """Invert `rotation_vector` (Rodrigues)."""
     angle = np.sqrt(vector[0] * vector[0] + vector[1] * vector[1] + vector[2] * vector[2])
-    matrix = np.eye(3)
+    matrix = np.zeros((3, 3))
+    matrix[0, 0] = matrix[1, 1] = matrix[2, 2] = 1.0
     if angle < 1e-12:
         return matrix
     x, y, z = vector[0] / angle, vector[1] / angle, vector[2] / angle

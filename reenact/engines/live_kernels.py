@@ -190,12 +190,17 @@ def softener() -> Kernel:
     @_compiled()
     def soften(conditioning: Array, image: Image) -> None:  # pragma: no cover - compiled
         height, width = image.shape[:2]
-        above, here = image[0].copy(), image[0].copy()
+        above, here = np.empty((width, 3), np.uint8), np.empty((width, 3), np.uint8)
+        for x in range(width):
+            for k in range(3):
+                above[x, k] = image[0, x, k]
         # Steps to the pixel above, below and on the right.
         rise, fall, side = np.zeros(width, np.float32), np.zeros(width, np.float32), np.zeros(width, np.float32)
         for y in range(height):
             under = min(y + 1, height - 1)
-            here[:] = image[y]
+            for x in range(width):
+                for k in range(3):
+                    here[x, k] = image[y, x, k]
             below = image[under] if under > y else here
             a, b, c = conditioning[3, y], conditioning[4, y], conditioning[5, y]
             d, e, f = conditioning[3, under], conditioning[4, under], conditioning[5, under]
