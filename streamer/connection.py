@@ -13,7 +13,6 @@ from aiortc import (
     RTCPeerConnection,
     RTCRtpSender,
     RTCRtpTransceiver,
-    RTCSessionDescription,
 )
 from aiortc.exceptions import OperationError
 
@@ -31,6 +30,7 @@ from streamer.aiortc_adapter import (
     negotiated_codecs,
     sent_timestamp,
 )
+from streamer.candidates import RemoteCandidates
 from streamer.clock import Clock
 from streamer.codecs import LiveEncoder
 from streamer.config import MediaConfig
@@ -40,7 +40,7 @@ from streamer.hardware_encoders import make_best_encoder
 from streamer.ice import ice_servers
 from streamer.latency import SenderClock
 from streamer.live_settings import MediaSettings
-from streamer.offer import MAX_CANDIDATES, Offer, SoundOffer, Trickle, bad_sdp
+from streamer.offer import Offer, SoundOffer, Trickle, bad_sdp
 from streamer.pipeline import Pipeline
 from streamer.sound import Sound
 from streamer.sound_track import SoundPacker, SoundTrack
@@ -64,22 +64,6 @@ def prefer_codec(transceiver: RTCRtpTransceiver, codec: str) -> None:
     wanted = (f"video/{codec}", "video/rtx")
     codecs = RTCRtpSender.getCapabilities("video").codecs
     transceiver.setCodecPreferences([known for known in codecs if known.mimeType.lower() in wanted])
-
-
-async def add_candidates(peer: RTCPeerConnection, trickle: Trickle, num_before: int) -> int:
-    """Give late candidates to `peer`, which has had `num_before`; return how many those are now.
-
-    Raises `ServiceError` for an ICE restart, which is not supported.
-    """
-    description = peer.remoteDescription
-    if any(f"a=ice-ufrag:{name}" not in description.sdp for name in trickle.usernames):
-        raise ServiceError(422, "ice_restart", "An ICE restart is not supported: make a new session.")
-    room = max(0, MAX_CANDIDATES - num_before)
-    for candidate in trickle.candidates[:room]:
-        await peer.addIceCandidate(candidate)
-    if trickle.is_end:
-        await peer.addIceCandidate(None)
-    return num_before + len(trickle.candidates)
 
 
 def plan_sound(peer: RTCPeerConnection, offer: SoundOffer, track: SoundTrack) -> dict[str, RTCRtpTransceiver]:
@@ -131,15 +115,15 @@ class Connection:
         self._extensions: NoDelayExtensions | None = None
         self._sounder: EchoSounder | None = None
         self._live: MediaSettings | None = None
-        self._num_candidates = 0
         self._peer = RTCPeerConnection(configuration(media))
+        self._candidates = RemoteCandidates(self._peer)
         self._listen(on_channel, on_closed)
 
     async def answer(self, offer: Offer) -> str:
         """Answer `offer`; return the SDP answer. Raises `ServiceError`."""
         peer, transceivers = self._peer, self._plan(offer)
         try:
-            await peer.setRemoteDescription(RTCSessionDescription(sdp=offer.sdp, type="offer"))
+            await self._candidates.describe(offer.sdp)
             for transceiver in peer.getTransceivers():
                 if transceiver not in transceivers.values():
                     transceiver.direction = "inactive"
@@ -157,7 +141,7 @@ class Connection:
 
     async def add_candidates(self, trickle: Trickle) -> None:
         """Take late candidates in; raise `ServiceError` for an ICE restart, which is not supported."""
-        self._num_candidates = await add_candidates(self._peer, trickle, self._num_candidates)
+        await self._candidates.add(trickle)
 
     def apply(self, live: MediaSettings | None) -> None:
         """Encode and send by other settings from the next frame on; None changes nothing."""
@@ -178,6 +162,7 @@ class Connection:
 
     async def close(self) -> None:
         """Close the connection, within `CLOSE_S`."""
+        self._candidates.close()
         if self._sounder is not None:
             await self._sounder.close()
         try:

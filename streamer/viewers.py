@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
-from aiortc import MediaStreamTrack, RTCPeerConnection, RTCRtpTransceiver, RTCSessionDescription
+from aiortc import MediaStreamTrack, RTCPeerConnection, RTCRtpTransceiver
 from aiortc.exceptions import OperationError
 from aiortc.mediastreams import MediaStreamError
 
@@ -20,9 +20,10 @@ from streamer.aiortc_adapter import (
     install_receiver_reports,
     negotiated_codecs,
 )
+from streamer.candidates import RemoteCandidates
 from streamer.clock import Clock
 from streamer.config import MediaConfig
-from streamer.connection import add_candidates, configuration, join_sound, plan_sound, prefer_codec
+from streamer.connection import configuration, join_sound, plan_sound, prefer_codec
 from streamer.downlink import PacedEncoder, Seen
 from streamer.echo import EchoSounder
 from streamer.errors import ServiceError
@@ -127,10 +128,10 @@ class Viewer:
         self._current: Rendition | None = None
         self._next: Rendition | None = None
         self._last_pts = -1
-        self._num_candidates = 0
         self._sounder: EchoSounder | None = None
         self._created_ns = clock.monotonic_ns()
         self._peer = RTCPeerConnection(configuration(media))
+        self._candidates = RemoteCandidates(self._peer)
         self._track = SharedTrack(self._request_key_frame)
         self._sound = sound
         self._sound_track = SoundTrack()
@@ -158,7 +159,7 @@ class Viewer:
         assert output is not None
         sounds = plan_sound(peer, offer.sound, self._sound_track)
         try:
-            await peer.setRemoteDescription(RTCSessionDescription(sdp=offer.sdp, type="offer"))
+            await self._candidates.describe(offer.sdp)
             for transceiver in peer.getTransceivers():
                 if transceiver is not output and transceiver not in sounds.values():
                     transceiver.direction = "inactive"
@@ -185,7 +186,7 @@ class Viewer:
 
     async def add_candidates(self, trickle: Trickle) -> None:
         """Take late candidates in; raise `ServiceError` for an ICE restart."""
-        self._num_candidates = await add_candidates(self._peer, trickle, self._num_candidates)
+        await self._candidates.add(trickle)
 
     def _hear_report(self, seen: Seen) -> None:
         if self._current is not None:
@@ -267,6 +268,7 @@ class Viewer:
 
     async def close(self) -> None:
         """Close the connection, within `CLOSE_S`."""
+        self._candidates.close()
         self.leave()
         if self._sounder is not None:
             await self._sounder.close()

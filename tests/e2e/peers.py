@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -240,9 +242,13 @@ async def viewing(
     *,
     codec: str | None = None,
     has_sound: bool = False,
+    hides_addresses: bool = False,
     on_made: Callable[[Viewer], None] = lambda _: None,
 ) -> AsyncIterator[Viewer]:
-    """Watch a session, and leave at the end; `on_made` may change the viewer before it connects."""
+    """Watch a session, and leave at the end; `on_made` may change the viewer before it connects.
+
+    `hides_addresses` gives names of the local network for them, as pages do that may use no camera.
+    """
     viewer = Viewer(RTCPeerConnection(RTCConfiguration(iceServers=[])))
     watchers: list[asyncio.Task[None]] = []
 
@@ -262,10 +268,13 @@ async def viewing(
         transceiver.setCodecPreferences(wanted)
     try:
         await viewer.peer.setLocalDescription(await viewer.peer.createOffer())
+        offer = str(viewer.peer.localDescription.sdp)
+        if hides_addresses:
+            offer = re.sub(r"(?m)^(a=candidate:\S+ \d \S+ \d+) \S+", rf"\1 {uuid.uuid4()}.local", offer)
         async with ClientSession() as http:
             response = await http.post(
                 server.make_url(f"/whep/{session}"),
-                data=viewer.peer.localDescription.sdp,
+                data=offer,
                 headers={"Content-Type": "application/sdp"},
             )
             viewer.answer = await response.text()

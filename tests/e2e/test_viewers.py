@@ -13,6 +13,7 @@ import av
 import pytest
 from aiohttp import ClientSession
 from aiohttp.test_utils import TestServer
+from aioice.mdns import MDnsProtocol
 from aiortc import RTCPeerConnection
 
 from streamer.app import create_app
@@ -85,6 +86,23 @@ async def test_a_viewer_is_fresh(serve: Serve) -> None:
             for whoever in (viewer, page)
         ]
         assert delays[0] < delays[1] + 0.05
+
+
+async def test_a_viewer_whose_address_nobody_finds_out_sees_it_at_once(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def resolve(*_: object, **__: object) -> str | None:
+        await asyncio.sleep(60)
+        return None
+
+    monkeypatch.setattr(MDnsProtocol, "resolve", resolve)
+    server = await serve()
+    async with (
+        connected(server, NumberedCamera()),
+        asyncio.timeout(10),
+        viewing(server, hides_addresses=True) as viewer,
+    ):
+        await viewer.until(lambda: len(viewer.seen) >= 10)
 
 
 async def test_a_viewer_who_sends_nothing_back_harms_nobody(serve: Serve) -> None:
