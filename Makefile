@@ -18,11 +18,11 @@ test bench fuzz soak: export GOMP_SPINCOUNT = 0
 # As `reenact` itself has it. Once a benchmark waited for a thread of OpenBLAS that was gone, for ever.
 test bench fuzz soak: export OPENBLAS_NUM_THREADS = 1
 
-# The long ones first; what measures rates and delays has both cores to itself, at the end.
+# What measures rates and delays has both cores to itself, at the end.
 test: .venv/.installed-dev ## run every test; ARGS="tests/unit -k word" for some
 	@.ci/system-packages test
 ifeq ($(ARGS),)
-	$(RUN) pytest -n 2 --dist loadfile -m "not alone" tests/e2e tests/fuzz tests/unit
+	$(RUN) pytest -n 2 --dist loadfile -m "not alone" tests/unit tests/fuzz tests/e2e
 	$(RUN) pytest -m alone tests/e2e
 else
 	$(RUN) pytest $(ARGS)
