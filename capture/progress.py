@@ -9,13 +9,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Self, TextIO
 
 BAR_WIDTH = 30
@@ -30,9 +27,7 @@ LONGEST_STEP_S = 60.0
 class Progress:
     """Report how far a long command is, on stderr.
 
-    Use as a context manager; `advance()` after each step. It raises `KeyboardInterrupt` for an interrupt (Ctrl-C) that
-    came during the step and was lost: where compiled code calls Python back, as numba's compiler does for much of a
-    first run, nobody hears what is raised.
+    Use as a context manager; `advance()` after each step.
     """
 
     def __init__(
@@ -57,25 +52,17 @@ class Progress:
         self._filed = -FILE_INTERVAL_S
         self._is_terminal = self._stream.isatty()
         self._note = ""
-        self._is_interrupted = False
 
     def __enter__(self) -> Self:
-        is_main = threading.current_thread() is threading.main_thread()
-        if is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            signal.signal(signal.SIGINT, self._interrupt)
         self._report(self._clock())
         self._write()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if signal.getsignal(signal.SIGINT) == self._interrupt:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
         self.close()
 
     def advance(self, steps: int = 1, note: str = "") -> None:
         """Count `steps` more; `note` is shown behind the time left (a loss, a rate)."""
-        if self._is_interrupted:
-            raise KeyboardInterrupt
         self._done += steps
         self._note = note or self._note
         now = self._clock()
@@ -95,10 +82,6 @@ class Progress:
         if self._is_terminal:
             self._stream.write("\n")
             self._stream.flush()
-
-    def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        self._is_interrupted = True
-        signal.default_int_handler(number, frame)
 
     def _write(self) -> None:
         note = f" | {self._note}" if self._note else ""

@@ -146,9 +146,14 @@ def test_a_video_without_a_face_says_so(actor: Path, tmp_path: Path, capsys: pyt
 def test_a_render_that_is_interrupted_ends_quietly_and_can_go_on(actor: Path, tmp_path: Path) -> None:
     source = clip_path("WolfgangLanger_Pexels.mp4")
     words = ["render", "--source", str(source), "--actor", str(actor), "-o", str(tmp_path / "out.mp4")]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "streamer.cli", *words], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    # What a shell runs in the background ignores interrupts, these tests perhaps, and with them whatever they start.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "streamer.cli", *words], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert process.stderr is not None
     started = time.monotonic()
     while "landmarks" not in process.stderr.readline():  # the first line of progress: it is at work

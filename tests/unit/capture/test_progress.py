@@ -1,10 +1,7 @@
 from __future__ import annotations
 
-import contextlib
 import io
 import json
-import os
-import signal
 from pathlib import Path
 
 import pytest
@@ -96,34 +93,3 @@ def test_an_hour_in_which_it_was_stopped_is_no_working_time() -> None:
         clock.now += 3600.0
         progress.advance()
     assert "50/100  50 %, 1:49 left" in stream.getvalue()
-
-
-def test_an_interrupt_that_was_lost_in_a_step_ends_it() -> None:
-    before = signal.getsignal(signal.SIGINT)
-    with Progress(3, "fit", stream=io.StringIO()) as progress:
-        progress.advance()
-        with contextlib.suppress(KeyboardInterrupt):  # as in a callback of compiled code
-            os.kill(os.getpid(), signal.SIGINT)
-        with pytest.raises(KeyboardInterrupt):
-            progress.advance()
-    assert signal.getsignal(signal.SIGINT) is before
-
-
-def test_an_interrupt_is_raised_at_once_after_another_command_within_too() -> None:
-    with Progress(3, "render", stream=io.StringIO()):
-        with Progress(3, "fit", stream=io.StringIO()):
-            pass
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
-def test_who_ignores_interrupts_goes_on_to() -> None:
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        with Progress(3, "fit", stream=io.StringIO()) as progress:
-            os.kill(os.getpid(), signal.SIGINT)
-            progress.advance()
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGINT, before)
