@@ -49,7 +49,7 @@ class RemoteCandidates:
     async def _give(self, candidates: Iterable[RTCIceCandidate], *, is_end: bool) -> None:
         for candidate in candidates:
             if is_mdns_hostname(candidate.ip):
-                self._later(self._ask(candidate))
+                self._later(self._peer.addIceCandidate(candidate))
             else:
                 await self._peer.addIceCandidate(candidate)
         if is_end and self._asking:
@@ -61,9 +61,6 @@ class RemoteCandidates:
         task = asyncio.create_task(work)
         self._asking.add(task)
         task.add_done_callback(self._asking.discard)
-
-    async def _ask(self, candidate: RTCIceCandidate) -> None:
-        await self._peer.addIceCandidate(candidate)
 
     async def _end(self, before: set[asyncio.Task[None]]) -> None:
         """Say that no more come once they are all there: what comes after that is ignored."""

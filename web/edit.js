@@ -19,8 +19,7 @@ const get = async (/** @type {string} */ path) => {
 };
 
 const [{ limits }, { actors, default: fallback }] = await Promise.all([get("/api/numbers"), get("/api/actors")]).catch((error) => {
-  const { title, text } = Failure.of(error).words;
-  enter("failed", `${title}. ${text}`);
+  fail(Failure.of(error));
   return /** @type {Promise<never>} */ (new Promise(() => {})); // Nothing of the page begins.
 });
 const keys = new Keys();
@@ -44,6 +43,10 @@ function enter(/** @type {keyof typeof STATUS} */ state, /** @type {string} */ w
   find("start").textContent = state === "idle" || state === "failed" ? "Start" : "Stop";
   find("record").disabled = state !== "live";
   find("note").textContent = words;
+}
+
+function fail(/** @type {Failure} */ failure) {
+  enter("failed", `${failure.words.title}. ${failure.words.text}`);
 }
 
 // --- session -----------------------------------------------------------------------------------------------------------
@@ -94,7 +97,7 @@ function stop() {
 
 function end(/** @type {Failure} */ failure) {
   stop();
-  enter("failed", `${failure.words.title}. ${failure.words.text}`);
+  fail(failure);
 }
 
 find("start").addEventListener("click", () => (session ? stop() : void start()));
