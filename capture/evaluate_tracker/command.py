@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from capture.crop import Crop
+from capture.evaluate_tracker.capacity import measure_capacity
 from capture.evaluate_tracker.clips import Clip, measure_clip, read_clip
 from capture.evaluate_tracker.crops import held_out_crops, measure_crops
 from capture.evaluate_tracker.sequences import LiveTracker, compare_on_sequences
@@ -141,7 +142,9 @@ def _crops(args: argparse.Namespace, weights: TrackerWeights, model: FaceModel) 
         for level in (0, 1, 2)
     }  # fmt: skip
     print()
-    _print_table("Levels of the face model on the same crops", levels)
+    _print_table("Levels of the face model on the same crops, by the regressor", levels)
+    capacity = measure_capacity(weights.levels, model, crops)
+    _print_table("Levels of the face model on the same crops, at their best", capacity)
     worst = sorted(blendshapes.items(), key=lambda pair: -pair[1].error)
     over = [f"{name} {shape.error:.3f}" for name, shape in worst if shape.error >= LIMITS["expression"]]
     print(f"Blendshapes with an error of {LIMITS['expression']} or more: {', '.join(over) or 'none'}")
@@ -154,7 +157,8 @@ def _crops(args: argparse.Namespace, weights: TrackerWeights, model: FaceModel) 
         args.output.mkdir(parents=True, exist_ok=True)
         chosen = np.flatnonzero(crops["confidence"] > 0.5)[:PICTURES]
         _picture(weights, model, crops["crop"][chosen], crops["focal_px"][chosen], args.output / "synthetic.png")
-    return {"crops": groups, "blendshapes": {name: shape._asdict() for name, shape in blendshapes.items()}}
+    shapes = {name: shape._asdict() for name, shape in blendshapes.items()}
+    return {"crops": groups, "levels": capacity, "blendshapes": shapes}
 
 
 def _sequences(args: argparse.Namespace, trackers: _Trackers) -> Table:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from capture.binding import LandmarkBinding
 from capture.evaluate_tracker import command as evaluate_tracker
+from capture.evaluate_tracker.capacity import measure_capacity
 from capture.evaluate_tracker.clips import (
     Clip,
     follow,
@@ -34,6 +35,7 @@ from capture.synthetic import SyntheticConfig, SyntheticFaces, collate
 from capture.track import State, Track
 from models.camera import Camera
 from models.face import FaceModel
+from models.levels import FaceLevels
 from models.params import EXPRESSION_INDEX, EXPRESSION_SIZE, FaceParams
 
 SIZE = (240, 320)
@@ -206,6 +208,36 @@ def test_a_fresh_network_is_measured_all_the_same(model: FaceModel, faces: Synth
     assert not weights.is_trained
     with pytest.raises(FileNotFoundError):
         load_weights(tmp_path, model)
+
+
+def test_a_level_shows_what_it_holds(model: FaceModel, faces: SyntheticFaces) -> None:
+    rng = np.random.default_rng(3)
+    crops = collate([faces.sample(rng) for _ in range(4)])
+    crops["confidence"][:] = 1.0
+    crops["confidence"][3] = 0.0  # whatever it says of a head is not looked at
+    crops["vertices"][3] = np.nan
+    true, color = crops["vertices"][:3] - model.mean, crops["albedo"][:3] - model.reflectance_mean
+    nothing = np.zeros_like(true)
+    # Each head itself, ten times as large as usual, so that a tenth of a standard deviation is enough.
+    holds = FaceLevels((10.0 * true, nothing), (nothing, 10.0 * color))
+    first, second, third = measure_capacity(holds, model, crops).values()
+    assert first["geometry_mm"] > 0.2
+    assert second["geometry_mm"] == pytest.approx(0.0, abs=0.02)
+    assert third["geometry_mm"] == pytest.approx(second["geometry_mm"], abs=1e-3)
+    assert first["albedo"] == second["albedo"] > 0.005
+    assert third["albedo"] == pytest.approx(0.0, abs=5e-4)
+    assert third["photometric"] < first["photometric"]
+    crops["confidence"][:] = 0.0
+    with pytest.raises(ValueError, match="no crop shows a face"):
+        measure_capacity(holds, model, crops)
+
+
+def test_each_level_that_ships_shows_more_of_heads_it_never_saw(model: FaceModel, faces: SyntheticFaces) -> None:
+    rng = np.random.default_rng(0)
+    rows = measure_capacity(FaceLevels.load(), model, collate([faces.sample(rng) for _ in range(8)])).values()
+    for name in ("geometry_mm", "albedo", "photometric"):
+        base, first, second = (row[name] for row in rows)
+        assert second < first < base
 
 
 def report(both: Mapping[str, float] | None = None, /, **regressor: float) -> dict[str, Any]:
