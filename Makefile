@@ -22,7 +22,7 @@ test bench fuzz soak: export OPENBLAS_NUM_THREADS = 1
 test: .venv/.installed-dev ## run every test; ARGS="tests/unit -k word" for some
 	@.ci/system-packages test
 ifeq ($(ARGS),)
-	$(RUN) pytest -n 2 --dist loadfile -m "not alone" tests/unit tests/fuzz tests/e2e
+	$(RUN) pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone" tests/unit tests/fuzz tests/e2e
 	$(RUN) pytest -m alone tests/e2e
 else
 	$(RUN) pytest $(ARGS)

@@ -48,6 +48,20 @@ def own_data_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the tests for two processes: first what has everything compiled, then browsers, at the end many small ones.
+
+    A long file of few tests that comes last would have one process wait for the other.
+    """
+    items.sort(key=lambda item: _turn(item.nodeid))
+
+
+def _turn(nodeid: str) -> int:
+    if nodeid.startswith(("tests/unit/capture/", "tests/unit/models/", "tests/unit/reenact/")):
+        return 0
+    return 1 if nodeid.startswith("tests/e2e/") else 2
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers():
         if reason := missing(marker.name):
