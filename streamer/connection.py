@@ -19,6 +19,7 @@ from aiortc.exceptions import OperationError
 from streamer import control
 from streamer.aiortc_adapter import (
     NoDelayExtensions,
+    hasten_gathering,
     install_encoder,
     install_estimator,
     install_no_playout_delay,
@@ -128,6 +129,7 @@ class Connection:
                 if transceiver not in transceivers.values():
                     transceiver.direction = "inactive"
             self._join(transceivers, offer)
+            hasten_gathering(peer)
             await peer.setLocalDescription(await peer.createAnswer())
             refuse_strangers(peer, self._clock)
         except OperationError as error:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from aioice.ice import Connection, StunProtocol
 from aiortc import RTCPeerConnection
 
+from streamer.aiortc_adapter import ice_connections
 from streamer.clock import NS_PER_MS, Clock
 from streamer.limits import Bucket
 
@@ -64,11 +65,8 @@ class Door:
 
 def refuse_strangers(peer: RTCPeerConnection, clock: Clock) -> list[Door]:
     """Put a door before every socket of a peer connection that has gathered its candidates."""
-    carried = [transceiver.receiver.transport for transceiver in peer.getTransceivers()]
-    if peer.sctp is not None:
-        carried.append(peer.sctp.transport)
     doors = []
-    for connection in {dtls.transport._connection for dtls in carried}:
+    for connection in ice_connections(peer):
         door = Door(connection, clock)
         for protocol in connection._protocols:
             door.watch(protocol)

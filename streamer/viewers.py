@@ -14,6 +14,7 @@ from aiortc.exceptions import OperationError
 from aiortc.mediastreams import MediaStreamError
 
 from streamer.aiortc_adapter import (
+    hasten_gathering,
     install_encoder,
     install_key_frame_request,
     install_no_playout_delay,
@@ -165,6 +166,7 @@ class Viewer:
                     transceiver.direction = "inactive"
             self._join(output, offer)
             join_sound(sounds, offer.sound, self._sound_track, self._sound)
+            hasten_gathering(peer)
             await peer.setLocalDescription(await peer.createAnswer())
             refuse_strangers(peer, self._clock)
         except OperationError as error:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+
 import aiortc
 import pytest
-from aiortc import RTCPeerConnection, RTCRtpReceiver, RTCRtpSender
+from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCRtpReceiver, RTCRtpSender
 from aiortc.rtcrtpparameters import RTCRtpHeaderExtensionParameters, RTCRtpParameters
 from aiortc.rtp import HeaderExtensionsMap, RtpPacket, unpack_header_extensions
 
@@ -14,6 +17,7 @@ from streamer.aiortc_adapter import (
     PLAYOUT_DELAY,
     NoDelayExtensions,
     check_internals,
+    hasten_gathering,
     install_encoder,
     install_no_playout_delay,
     install_packet_sink,
@@ -127,3 +131,23 @@ def test_a_playout_delay_is_twice_twelve_bits_of_ten_ms() -> None:
     assert playout_delay(0) == bytes(3) == NO_DELAY
     assert playout_delay(40) == bytes([0x00, 0x40, 0x04])
     assert playout_delay(1e9) == bytes([0xFF, 0xFF, 0xFF])
+
+
+async def test_a_server_that_does_not_answer_is_not_waited_for_long() -> None:
+    silent, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+        asyncio.DatagramProtocol, local_addr=("127.0.0.1", 0)
+    )
+    port = silent.get_extra_info("sockname")[1]
+    source = RTCPeerConnection()
+    source.createDataChannel("control")
+    source.addTransceiver("video")
+    await source.setLocalDescription(await source.createOffer())
+    peer = RTCPeerConnection(RTCConfiguration(iceServers=[RTCIceServer(urls=f"stun:127.0.0.1:{port}")]))
+    await peer.setRemoteDescription(source.localDescription)
+    hasten_gathering(peer, 0.2)
+    began = time.monotonic()
+    await peer.setLocalDescription(await peer.createAnswer())
+    assert 0.15 < time.monotonic() - began < 2.0
+    assert " typ host" in peer.localDescription.sdp
+    await asyncio.gather(source.close(), peer.close())
+    silent.close()
