@@ -171,3 +171,10 @@ def look_weights(gaze: Array) -> Array:
         weights[EXPRESSION_INDEX["eyeLookUp" + side]] = max(pitch, 0.0) / LOOK_UP_RAD
         weights[EXPRESSION_INDEX["eyeLookDown" + side]] = max(-pitch, 0.0) / LOOK_DOWN_RAD
     return np.minimum(weights, 1.0)
+
+
+def projection(basis: Array, weights: Array, ridge: float) -> Array:
+    """Make the matrix `[K, V * 3]` that finds coefficients of `basis [K, V, 3]` by weighted least squares."""
+    flat = basis.reshape(len(basis), -1).astype(np.float64)
+    weighted = flat * np.repeat(weights, 3)
+    return np.linalg.solve(weighted @ flat.T + ridge * np.eye(len(flat)), weighted).astype(np.float32)

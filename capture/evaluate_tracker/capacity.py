@@ -17,8 +17,7 @@ from capture.binding import LandmarkBinding
 from capture.formation import FaceFormation
 from capture.formation_losses import FormationLosses, LossWeights
 from capture.train_tracker.supervision import Truth
-from models.face import FaceModel
-from models.level_priors import LevelPriors
+from models.face import FaceModel, projection
 from models.levels import LEVELS, FaceLevels
 
 Array = NDArray[np.float32]
@@ -41,57 +40,48 @@ def measure_capacity(
     is_face = crops["confidence"] > 0.5
     if not is_face.any():
         raise ValueError("levels: no crop shows a face")
-    skin = LevelPriors(model).face.numpy()
-    heads = crops["vertices"][is_face].astype(np.float32)
-    colors = crops["albedo"][is_face].astype(np.float32)
-    rows: dict[str, dict[str, float]] = {}
+    faces = {name: values[is_face] for name, values in crops.items()}
+    formation, losses = FaceFormation(model), FormationLosses(model, LandmarkBinding.load(), LossWeights())
+    skin = losses.priors.face.numpy()
+    heads, colors = faces["vertices"].astype(np.float32), faces["albedo"].astype(np.float32)
+    shapes, shades = [_motions(model.mean), model.identity_basis], [model.reflectance_basis]
+    near, alike = [], []
     for level in LEVELS:
-        shapes = np.concatenate([model.identity_basis, *levels.geometry[:level]])
-        shades = np.concatenate([model.reflectance_basis, *levels.reflectance[:level]])
-        near = _nearest(heads - model.mean, shapes, skin / GEOMETRY_NOISE_M, _motions(model.mean))
-        alike = _nearest(colors - model.reflectance_mean, shades, skin / REFLECTANCE_NOISE)
-        near, alike = model.mean + near, np.clip(model.reflectance_mean + alike, 0.0, 1.0)
-        rows[f"level {level}"] = {
-            "geometry_mm": float(1e3 * np.linalg.norm((near - heads)[:, skin], axis=2).mean()),
-            "albedo": float(np.abs(alike - colors)[:, skin].mean()),
-            "photometric": _photometric(model, levels, crops, near, alike),
+        shape = _nearest(heads - model.mean, [*shapes, *levels.geometry[:level]], skin, GEOMETRY_NOISE_M)
+        shade = _nearest(
+            colors - model.reflectance_mean, [*shades, *levels.reflectance[:level]], skin, REFLECTANCE_NOISE
+        )
+        near.append(model.mean + shape)
+        alike.append(np.clip(model.reflectance_mean + shade, 0.0, 1.0))
+    off = np.zeros((len(heads), len(LEVELS)))
+    for k in range(len(heads)):
+        one = {name: values[k : k + 1] for name, values in faces.items()}
+        truth, visible = Truth.from_arrays(one, torch.device("cpu")), torch.from_numpy(one["visible"])
+        for level in LEVELS:
+            formed = formation(
+                torch.from_numpy(near[level][k : k + 1]), torch.from_numpy(alike[level][k : k + 1]), truth.expression,
+                truth.gaze, truth.illumination, truth.rotation, truth.translation, truth.focal_px, truth.crop.shape[-1],
+            )  # fmt: skip
+            off[k, level] = losses.photometric(formed, truth.crop, visible)
+    return {
+        f"level {level}": {
+            "geometry_mm": float(1e3 * np.linalg.norm((near[level] - heads)[:, skin], axis=2).mean()),
+            "albedo": float(np.abs(alike[level] - colors)[:, skin].mean()),
+            "photometric": float(off[:, level].mean()),
         }
-    return rows
+        for level in LEVELS
+    }
 
 
 def _motions(mean: Array) -> Array:
-    """Give the six small motions `[6, V, 3]` of a rigid head."""
+    """Give the six small motions `[6, V, 3]` of a rigid head, by a metre and a radian: none of them is unusual."""
     axes = np.eye(3, dtype=np.float32)
     shifts = np.broadcast_to(axes[:, None], (3, *mean.shape))
     return np.concatenate([shifts, np.cross(axes[:, None], mean[None])]).astype(np.float32)
 
 
-def _nearest(fields: Array, basis: Array, weight: NDArray[np.float64], free: Array | None = None) -> Array:
-    """Give what comes nearest to `fields [N, V, 3]` of a `basis [K, V, 3]` of standard deviations and what is `free`.
-
-    `weight [V]` is one over the error of each vertex that is usual; least squares.
-    """
-    rows = basis if free is None else np.concatenate([free, basis])
-    known = (rows * weight[:, None]).reshape(len(rows), -1).astype(np.float64)
-    usual = np.concatenate([np.zeros(len(rows) - len(basis)), np.ones(len(basis))])
-    right = (fields * weight[:, None]).reshape(len(fields), -1) @ known.T
-    coefficients = np.linalg.solve(known @ known.T + np.diag(usual), right.T)
-    return np.asarray(np.tensordot(coefficients.T, rows.astype(np.float64), 1), np.float32)
-
-
-def _photometric(
-    model: FaceModel, levels: FaceLevels, crops: dict[str, NDArray[Any]], heads: Array, colors: Array
-) -> float:
-    """Average the photometric error of the faces in `crops` with these `heads` and `colors [N, V, 3]`."""
-    formation = FaceFormation(model, levels)
-    losses = FormationLosses(model, LandmarkBinding.load(), LossWeights())
-    errors = []
-    for number, head, color in zip(np.flatnonzero(crops["confidence"] > 0.5), heads, colors, strict=True):
-        one = {name: values[number : number + 1] for name, values in crops.items()}
-        truth = Truth.from_arrays(one, torch.device("cpu"))
-        formed = formation(
-            torch.from_numpy(head[None]), torch.from_numpy(color[None]), truth.expression, truth.gaze,
-            truth.illumination, truth.rotation, truth.translation, truth.focal_px, truth.crop.shape[-1],
-        )  # fmt: skip
-        errors.append(float(losses.photometric(formed, truth.crop, torch.from_numpy(one["visible"]))))
-    return float(np.mean(errors))
+def _nearest(fields: Array, bases: list[Array], skin: NDArray[np.bool_], noise: float) -> Array:
+    """Give what comes nearest on the `skin` to `fields [N, V, 3]`, out of `bases [K, V, 3]` of standard deviations."""
+    basis = np.concatenate(bases)
+    found = fields.reshape(len(fields), -1) @ projection(basis, skin.astype(np.float32), noise**2).T
+    return np.asarray(np.tensordot(found, basis, 1), np.float32)

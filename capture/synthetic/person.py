@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from capture.synthetic.assets import SKIN_SHAPE, Assets, Mesh, to_island, vertex_uv
 from capture.synthetic.config import SyntheticConfig
 from models.build.skins import HAEMOGLOBIN, MELANIN, face_regions, smooth_noise
-from models.face import FaceModel
+from models.face import FaceModel, projection
 from models.illumination import srgb_to_linear, vertex_normals
 from models.params import EXPRESSION_INDEX
 
@@ -84,9 +84,9 @@ class People:
         self._fields = self._smooth_fields(rng)
         skin = (model.base_indices >= 0) & (model.rigidity > 0.5)
         self._weights = np.where(skin, model.rigidity**2, 0.0).astype(np.float32)
-        self._identity_of = _projection(model.identity_basis, self._weights, 1e-7)
+        self._identity_of = projection(model.identity_basis, self._weights, 1e-7)
         face = np.where(skin & (model.mean[:, 2] > -0.02), 1.0, 0.0).astype(np.float32)
-        self._reflectance_of = _projection(model.reflectance_basis, face, 2.0)
+        self._reflectance_of = projection(model.reflectance_basis, face, 2.0)
         self._uv = vertex_uv(len(model.mean), model.triangles, assets.corner_uv, assets.is_textured)
         self._masks, self._places = self._make_masks()
         ones = np.ones(len(model.mean), np.float32)
@@ -340,13 +340,6 @@ def _brushed_back(vertices: Array, angle_rad: float) -> Array:
 
 def _teeth_color(rng: np.random.Generator) -> Array:
     return (rng.uniform(0.9, 1.6) * np.array([1.0, rng.uniform(0.88, 1.0), rng.uniform(0.72, 0.98)])).astype(np.float32)
-
-
-def _projection(basis: Array, weights: Array, ridge: float) -> Array:
-    """Make the matrix `[K, V * 3]` that finds coefficients of `basis [K, V, 3]` by weighted least squares."""
-    flat = basis.reshape(len(basis), -1).astype(np.float64)
-    weighted = flat * np.repeat(weights, 3)
-    return np.linalg.solve(weighted @ flat.T + ridge * np.eye(len(flat)), weighted).astype(np.float32)
 
 
 @numba.njit(cache=True, fastmath={"contract", "arcp", "nsz"}, error_model="numpy", boundscheck=False)
