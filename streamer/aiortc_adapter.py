@@ -129,14 +129,15 @@ def install_estimator(receiver: RTCRtpReceiver, estimator: BandwidthEstimator) -
 def install_sender_reports(receiver: RTCRtpReceiver, on_report: Callable[[int, int], None]) -> None:
     """Call `on_report` with NTP time (64 bits) and RTP timestamp (32 bits) of every RTCP sender report received.
 
-    A source says by it at which moment of its own wall clock an RTP timestamp was captured.
+    A source says by it at which moment of its own wall clock an RTP timestamp was captured. One that knows no wall
+    clock, or aiortc's before its first frame, says zero (RFC 3550 section 6.4.1): that tells nothing, and is left out.
     """
     if not hasattr(receiver, "_handle_rtcp_packet"):
         raise RuntimeError("this aiortc has another RTCRtpReceiver than the pinned one")
     handle = receiver._handle_rtcp_packet
 
     async def listen(packet: Any) -> None:  # noqa: ANN401 - any RTCP packet
-        if isinstance(packet, RtcpSrPacket):
+        if isinstance(packet, RtcpSrPacket) and packet.sender_info.ntp_timestamp:
             on_report(packet.sender_info.ntp_timestamp, packet.sender_info.rtp_timestamp)
         await handle(packet)
 

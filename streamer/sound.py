@@ -105,14 +105,14 @@ class Sound:
 
     def report_sound(self, ntp_timestamp: int, rtp_timestamp: int) -> None:
         """Hear what the sound's sender reports: its wall clock (NTP, 64 bits), and its RTP timestamp then."""
-        if self._ssrc is not None and ntp_timestamp:
+        if self._ssrc is not None:
             time_s = self._timestamps.peek(rtp_timestamp) / SAMPLE_RATE
             self._timeline.report_sound(ntp_timestamp / NTP_PER_S, time_s)
 
     def report_picture(self, ntp_timestamp: int, rtp_timestamp: int) -> None:
         """As `report_sound`, of the pictures."""
         pts = self._picture_pts(rtp_timestamp)
-        if pts is not None and ntp_timestamp:
+        if pts is not None:
             self._timeline.report_picture(ntp_timestamp / NTP_PER_S, float(pts * VIDEO_TIME_BASE))
 
     def follow(self, frame: TargetFrame) -> None:

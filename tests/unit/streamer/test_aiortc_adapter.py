@@ -9,7 +9,7 @@ import aiortc
 import pytest
 from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCRtpReceiver, RTCRtpSender
 from aiortc.rtcrtpparameters import RTCRtpHeaderExtensionParameters, RTCRtpParameters
-from aiortc.rtp import HeaderExtensionsMap, RtpPacket, unpack_header_extensions
+from aiortc.rtp import HeaderExtensionsMap, RtcpSenderInfo, RtcpSrPacket, RtpPacket, unpack_header_extensions
 
 from streamer.aiortc_adapter import (
     NO_DELAY,
@@ -21,6 +21,7 @@ from streamer.aiortc_adapter import (
     install_encoder,
     install_no_playout_delay,
     install_packet_sink,
+    install_sender_reports,
     negotiated_codecs,
     payload_of,
     playout_delay,
@@ -65,6 +66,18 @@ async def test_the_receiver_hands_packets_to_the_sink_and_decodes_nothing_itself
     assert sink.packets == [packet]
     assert payload_of(packet) == b"\x00abc"
     assert receiver._RTCRtpReceiver__decoder_queue.empty()  # type: ignore[attr-defined]
+    await peer.close()
+
+
+async def test_a_source_without_a_wall_clock_reports_none() -> None:
+    peer = RTCPeerConnection()
+    receiver = peer.addTransceiver("video", direction="recvonly").receiver
+    heard: list[tuple[int, int]] = []
+    install_sender_reports(receiver, lambda *report: heard.append(report))
+    for ntp in (0, 50 << 32):
+        sent = RtcpSenderInfo(ntp_timestamp=ntp, rtp_timestamp=7, packet_count=0, octet_count=0)
+        await receiver._handle_rtcp_packet(RtcpSrPacket(ssrc=1, sender_info=sent))
+    assert heard == [(50 << 32, 7)]
     await peer.close()
 
 
