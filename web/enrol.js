@@ -72,6 +72,11 @@ export class Enrolment extends EventTarget {
     return this.#wishes.given === "spoken";
   }
 
+  /** What is read into the camera; undefined where prompts run instead. */
+  get #aloud() {
+    return this.#dialog.dataset.step === "statement" ? this.#wishes.statement.toString() : undefined;
+  }
+
   /** Write the statement out of what was filled in, until the person writes their own. */
   #phrase() {
     const { person, purpose, until } = this.#wishes;
@@ -123,7 +128,7 @@ export class Enrolment extends EventTarget {
     if (this.booth.state !== "open") return;
     this.#find(".use").hidden = true;
     this.#say("");
-    void this.booth.record(this.#dialog.dataset.step === "statement" ? this.#wishes.statement.toString() : undefined);
+    void this.booth.record(this.#aloud);
   }
 
   #showBooth() {
@@ -131,7 +136,8 @@ export class Enrolment extends EventTarget {
     const own = this.#find("video.own");
     if (own.srcObject !== stream) own.srcObject = stream;
     const isRecording = state === "recording";
-    this.#find(".prompt").textContent = words;
+    this.#find(".prompt").textContent = words || (this.#aloud ?? "");
+    this.#find(".booth-step .lead").hidden = words !== "" && this.#aloud === undefined;
     this.#find(".booth .bar").hidden = this.#find(".booth .time").hidden = !isRecording;
     this.#find(".booth .bar").value = share;
     this.#find(".booth .time").textContent = `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
