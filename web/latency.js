@@ -19,6 +19,18 @@ const RTP_PER_MS = 90;
 /** A longer delay than this is taken for clocks that disagree. */
 const MAX_TOTAL_MS = 10_000;
 
+/** Two refreshes at 60 Hz: a picture that was handed over is on the screen by then. */
+const LONGEST_SHOWING_MS = 2000 / 60;
+
+/**
+ * When a picture is on the screen. Chromium expects it by its last plan for the screen, an old one where few pictures
+ * come: at 10 a second 50 ms after it was handed over and up to 110, where the swap came after 9 (2 to 30).
+ * @param {{presentationTime: number, expectedDisplayTime: number}} metadata - of the video's frame, `performance.now()`
+ */
+export function whenDisplayed({ presentationTime, expectedDisplayTime }) {
+  return Math.min(Math.max(expectedDisplayTime, presentationTime), presentationTime + LONGEST_SHOWING_MS);
+}
+
 /**
  * Joins what this page sees of a frame, when its camera caught it and when the answer is on the screen, to what the
  * server says of the same frame: glass to glass, of every frame, in its parts. Both ends are times of this browser's own
@@ -93,9 +105,10 @@ export class Latency {
   }
 
   /** @param {VideoFrameCallbackMetadata} metadata */
-  #see({ rtpTimestamp, receiveTime, expectedDisplayTime }) {
+  #see(metadata) {
+    const { rtpTimestamp, receiveTime } = metadata;
     if (rtpTimestamp === undefined) return;
-    this.#shown.set(rtpTimestamp, { receivedMs: receiveTime ?? null, displayedMs: expectedDisplayTime });
+    this.#shown.set(rtpTimestamp, { receivedMs: receiveTime ?? null, displayedMs: whenDisplayed(metadata) });
     for (const oldest of this.#shown.keys()) {
       if (this.#shown.size <= KEPT) break;
       this.#shown.delete(oldest);

@@ -40,7 +40,9 @@ async ({seconds}) => {
         const canvas = new OffscreenCanvas(width, height);
         const context = canvas.getContext("2d", {willReadFrequently: true});
         const seen = [];
-        const step = (now, {captureTime, expectedDisplayTime}) => {
+        const step = (now, {captureTime, presentationTime, expectedDisplayTime}) => {
+            // As `whenDisplayed` in `web/latency.js`, of both servers.
+            const displayed = Math.min(Math.max(expectedDisplayTime, presentationTime), presentationTime + 2000 / 60);
             if (now > end) return done(seen);
             context.drawImage(video, 0, 0, width, height);
             const {data} = context.getImageData(0, 0, width, height);
@@ -48,7 +50,7 @@ async ({seconds}) => {
             for (let i = 0; i < data.length; i += 4) {
                 text += String.fromCharCode((77 * data[i] + 150 * data[i + 1] + 29 * data[i + 2]) >> 8);
             }
-            seen.push([captureTime ?? null, expectedDisplayTime, btoa(text)]);
+            seen.push([captureTime ?? null, displayed, btoa(text)]);
             video.requestVideoFrameCallback(step);
         };
         video.requestVideoFrameCallback(step);

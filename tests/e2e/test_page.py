@@ -126,6 +126,13 @@ class TestContract:
         size = page.evaluate("[...document.querySelectorAll('#output, #camera')].map((video) => video.videoWidth)")
         assert size == [256, 640]
 
+    def test_a_picture_is_on_the_screen_when_a_screen_can_show_it(self, page: Page, server: FakeServer) -> None:
+        """Not when an old plan of the browser's would have it: before it was there, or three refreshes later."""
+        page.goto(server.url)
+        ask = """async (expected) => (await import("./web/latency.js")).whenDisplayed(
+            {presentationTime: 1000, expectedDisplayTime: expected})"""
+        assert [page.evaluate(ask, expected) for expected in (930, 1016, 1112)] == [1000, 1016, 1000 + 2000 / 60]
+
     def test_start_starts_and_stops(self, page: Page, server: FakeServer) -> None:
         page.goto(server.url)
         wait_for_state(page, "idle")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import re
+import statistics
 
 import pytest
 
@@ -26,6 +28,8 @@ class Road:
         self.governor = Governor(self.meter, self.clock, settings)
         self.pace = Pace()
         self.busy_ms = 24.0
+        self.stages_ms: float | None = None
+        """What all stages of a frame take, where that is more than the time between two."""
         self.log: list[tuple[float, float, int]] = []
         """Time in s, latency in ms and step of every frame shown."""
         self._stage = stage
@@ -54,7 +58,8 @@ class Road:
         if self._done is not None and now >= self._done[1]:
             latency = now - self._done[0] + WAY_MS
             self.meter.time(self._stage, latency)
-            self.meter.time("generate", self.busy_ms)
+            self.meter.time("generate", self.stages_ms or self.busy_ms)
+            self.meter.count("generated")
             self.log.append((now / 1e3, latency, self.governor.step))
             self._done = None
         if self._done is None and self._waiting is not None:
@@ -95,6 +100,45 @@ def test_a_load_that_doubles_the_work_is_answered_held_and_forgotten(stage: str)
         "governor_up": road.governor.num_changes["up"]
     }
     assert road.p95(road.now_ms / 1e3 - 4) < 60
+
+
+def test_a_camera_that_is_too_quick_is_asked_for_what_can_be_made() -> None:
+    """As many are shown, none later; that the cores of those left out are free is not in this model."""
+    road = Road(GovernorSettings(target_ms=150.0))
+    road.busy_ms = 48.0
+    road.drive(5)
+    assert road.governor.step == 1
+    assert re.fullmatch(r"20 frames a second, since 2[01] of (29|30) could be made", road.governor.text)
+    before = statistics.median(latency for at, latency, step in road.log if step == 0 and at > 1)
+    road.drive(20)
+    assert road.governor.step == 1
+    after = [latency for at, latency, _ in road.log if 10 < at <= 20]
+    assert len(after) > 190
+    assert statistics.median(after) < before
+
+    road.busy_ms = 24.0
+    road.drive(5)
+    assert road.governor.step == 0
+
+
+def test_a_camera_is_left_alone_where_fewer_would_be_made() -> None:
+    road = Road(GovernorSettings(target_ms=150.0))
+    road.busy_ms = 40.0
+    road.drive(20)
+    assert (road.governor.step, road.governor.text) == (0, "")
+
+
+def test_what_was_held_before_a_load_is_gone_back_to() -> None:
+    """Also where all stages together take longer than a frame may: two threads share them."""
+    road = Road(GovernorSettings(target_ms=90.0))
+    road.busy_ms, road.stages_ms = 31.0, 40.0
+    road.drive(10)
+    road.busy_ms, road.stages_ms = 62.0, 80.0
+    road.drive(10)
+    assert road.governor.step > 0
+    road.busy_ms, road.stages_ms = 31.0, 40.0
+    road.drive(10)
+    assert road.governor.step == 0
 
 
 def test_without_a_governor_the_same_load_misses_the_target() -> None:
