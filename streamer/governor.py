@@ -28,11 +28,13 @@ HELD_S = 4.0
 """What was made of all frames for this long can be made."""
 HELD_SHARE = 0.95
 """Of all frames: at least this share."""
+HELD_SLACK = 1.05
+"""The same load is measured once so and once so much greater."""
 MARGIN = 0.85
 """Up only while latency is below this share of the target: what is held at its very edge stays where it is."""
 MAX_LOAD = 0.9
-"""Up only to where the stages will take less than this share of the time, or what they took when all frames were made:
-two threads share them."""
+"""Up only to where the stages will take less than this share of the time, or no more than they took at full quality
+when all frames were made: two threads share them."""
 FAILED_UP_S = 4.0
 """A step up that is taken back within this time was a mistake: the next one waits twice as long ..."""
 MAX_UP_S = 8.0
@@ -149,10 +151,10 @@ class Governor:
         return made < (1.0 - LEFT_OUT) * offered and made <= SAME_RATE * STEPS[self.step + 1].frame_rate
 
     def _learn_load(self) -> None:
-        """Remember the greatest load at which all frames were made."""
+        """Remember the greatest load at which all frames were made, at full quality."""
         offered, made = self._rates(HELD_S)
-        if made >= HELD_SHARE * offered:
-            self._held_load = max(self._held_load, self._load(made, HELD_S))
+        if self.step == 0 and made >= HELD_SHARE * offered:
+            self._held_load = max(self._held_load, HELD_SLACK * self._load(made, HELD_S))
 
     def _load(self, frame_rate: float, window_s: float) -> float:
         """Return the share of the time that the stages of so many frames a second take, one after the other."""

@@ -7,8 +7,9 @@ from typing import Any
 
 PRESETS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "fastest": (
-        "Least delay: hardly any smoothing, a small camera picture, 80 ms held by the governor.",
+        "Least delay: landmarks alone, hardly any smoothing, a small camera picture, 80 ms held by the governor.",
         {
+            "tracker": "landmarks",
             "smoothing.min_cutoff_hz": 6.0,
             "smoothing.beta": 8.0,
             "smoothing.prediction_ms": 40.0,
@@ -22,6 +23,7 @@ PRESETS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "balanced": (
         "What suits most: light smoothing, and a governor that comes in above 150 ms.",
         {
+            "tracker": "auto",
             "smoothing.min_cutoff_hz": 1.5,
             "smoothing.beta": 2.0,
             "smoothing.prediction_ms": 25.0,
@@ -35,6 +37,7 @@ PRESETS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "best picture": (
         "Calm and sharp: more smoothing, frames shown evenly, twice the bitrate, no governor.",
         {
+            "tracker": "auto",
             "smoothing.min_cutoff_hz": 1.0,
             "smoothing.beta": 2.0,
             "smoothing.prediction_ms": 15.0,

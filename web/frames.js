@@ -46,7 +46,7 @@ export class Frames extends EventTarget {
     this.#video.requestVideoFrameCallback((now, metadata) => {
       if (generation !== this.#generation) return;
       this.#count(now);
-      this.dispatchEvent(new CustomEvent("shown", { detail: metadata }));
+      this.dispatchEvent(new CustomEvent("shown", { detail: { now, metadata } }));
       this.#follow(generation);
     });
   }

@@ -19,16 +19,18 @@ const RTP_PER_MS = 90;
 /** A longer delay than this is taken for clocks that disagree. */
 const MAX_TOTAL_MS = 10_000;
 
-/** Two refreshes at 60 Hz: a picture that was handed over is on the screen by then. */
-const LONGEST_SHOWING_MS = 2000 / 60;
+/** Half a refresh at 60 Hz: nine of ten pictures are swapped in sooner after the refresh that they were handed over for. */
+const SWAP_MS = 1000 / 120;
 
 /**
- * When a picture is on the screen. Chromium expects it by its last plan for the screen, an old one where few pictures
- * come: at 10 a second 50 ms after it was handed over and up to 110, where the swap came after 9 (2 to 30).
- * @param {{presentationTime: number, expectedDisplayTime: number}} metadata - of the video's frame, `performance.now()`
+ * When a picture is on the screen, by what `requestVideoFrameCallback` says of it. Chromium expects it by its last plan
+ * for the screen, an old one where few pictures come: at 10 a second up to 110 ms after it was handed over, where the
+ * swap came after 9 (2 to 30).
+ * @param {number} now - the refresh at which the callback runs, the next after the picture was handed over
+ * @param {{presentationTime: number, expectedDisplayTime: number}} metadata
  */
-export function whenDisplayed({ presentationTime, expectedDisplayTime }) {
-  return Math.min(Math.max(expectedDisplayTime, presentationTime), presentationTime + LONGEST_SHOWING_MS);
+export function whenDisplayed(now, { presentationTime, expectedDisplayTime }) {
+  return Math.min(Math.max(expectedDisplayTime, presentationTime), Math.max(now, presentationTime) + SWAP_MS);
 }
 
 /**
@@ -105,10 +107,10 @@ export class Latency {
   }
 
   /** @param {VideoFrameCallbackMetadata} metadata */
-  #see(metadata) {
+  #see({ now, metadata }) {
     const { rtpTimestamp, receiveTime } = metadata;
     if (rtpTimestamp === undefined) return;
-    this.#shown.set(rtpTimestamp, { receivedMs: receiveTime ?? null, displayedMs: whenDisplayed(metadata) });
+    this.#shown.set(rtpTimestamp, { receivedMs: receiveTime ?? null, displayedMs: whenDisplayed(now, metadata) });
     for (const oldest of this.#shown.keys()) {
       if (this.#shown.size <= KEPT) break;
       this.#shown.delete(oldest);

@@ -42,7 +42,8 @@ async ({seconds}) => {
         const seen = [];
         const step = (now, {captureTime, presentationTime, expectedDisplayTime}) => {
             // As `whenDisplayed` in `web/latency.js`, of both servers.
-            const displayed = Math.min(Math.max(expectedDisplayTime, presentationTime), presentationTime + 2000 / 60);
+            const latest = Math.max(now, presentationTime) + 1000 / 120;
+            const displayed = Math.min(Math.max(expectedDisplayTime, presentationTime), latest);
             if (now > end) return done(seen);
             context.drawImage(video, 0, 0, width, height);
             const {data} = context.getImageData(0, 0, width, height);
