@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from aiortc import (
     RTCConfiguration,
@@ -92,6 +92,38 @@ def join_sound(transceivers: dict[str, RTCRtpTransceiver], offer: SoundOffer, tr
         sound.add_sink(track)
 
 
+async def answer_offer(
+    peer: RTCPeerConnection,
+    candidates: RemoteCandidates,
+    sdp: str,
+    *,
+    wanted: Collection[RTCRtpTransceiver],
+    join: Callable[[], None],
+    clock: Clock,
+) -> str:
+    """Answer a valid offer with the transceivers `wanted`, once `join` has put ours into aiortc's hands.
+
+    Returns the SDP answer. Raises `ServiceError`.
+    """
+    try:
+        await candidates.describe(sdp)
+        for transceiver in peer.getTransceivers():
+            if transceiver not in wanted:
+                transceiver.direction = "inactive"
+        join()
+        hasten_gathering(peer)
+        await peer.setLocalDescription(await peer.createAnswer())
+        refuse_strangers(peer, clock)
+    except OperationError as error:
+        raise ServiceError(406, "no_common_codec", "The offer has none of our codecs.") from error
+    except Exception as error:
+        # What `parse_offer` cannot see, contradictions between sections, aiortc answers with whatever went wrong.
+        # By its type alone: the text may quote the offer, and an offer holds addresses.
+        logger.warning("an offer could not be answered: %s", type(error).__name__)
+        raise bad_sdp("The offer cannot be used: its media sections contradict each other.") from error
+    return str(peer.localDescription.sdp)
+
+
 class Connection:
     """A peer connection joined to a pipeline. All methods run on the event loop."""
 
@@ -122,24 +154,15 @@ class Connection:
 
     async def answer(self, offer: Offer) -> str:
         """Answer `offer`; return the SDP answer. Raises `ServiceError`."""
-        peer, transceivers = self._peer, self._plan(offer)
-        try:
-            await self._candidates.describe(offer.sdp)
-            for transceiver in peer.getTransceivers():
-                if transceiver not in transceivers.values():
-                    transceiver.direction = "inactive"
-            self._join(transceivers, offer)
-            hasten_gathering(peer)
-            await peer.setLocalDescription(await peer.createAnswer())
-            refuse_strangers(peer, self._clock)
-        except OperationError as error:
-            raise ServiceError(406, "no_common_codec", "The offer has none of our codecs.") from error
-        except Exception as error:
-            # What `parse_offer` cannot see, contradictions between sections, aiortc answers with whatever went wrong.
-            # By its type alone: the text may quote the offer, and an offer holds addresses.
-            logger.warning("an offer could not be answered: %s", type(error).__name__)
-            raise bad_sdp("The offer cannot be used: its media sections contradict each other.") from error
-        return str(peer.localDescription.sdp)
+        transceivers = self._plan(offer)
+        return await answer_offer(
+            self._peer,
+            self._candidates,
+            offer.sdp,
+            wanted=transceivers.values(),
+            join=lambda: self._join(transceivers, offer),
+            clock=self._clock,
+        )
 
     async def add_candidates(self, trickle: Trickle) -> None:
         """Take late candidates in; raise `ServiceError` for an ICE restart, which is not supported."""

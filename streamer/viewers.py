@@ -10,11 +10,9 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from aiortc import MediaStreamTrack, RTCPeerConnection, RTCRtpTransceiver
-from aiortc.exceptions import OperationError
 from aiortc.mediastreams import MediaStreamError
 
 from streamer.aiortc_adapter import (
-    hasten_gathering,
     install_encoder,
     install_key_frame_request,
     install_no_playout_delay,
@@ -24,19 +22,18 @@ from streamer.aiortc_adapter import (
 from streamer.candidates import RemoteCandidates
 from streamer.clock import Clock
 from streamer.config import MediaConfig
-from streamer.connection import configuration, join_sound, plan_sound, prefer_codec
+from streamer.connection import answer_offer, configuration, join_sound, plan_sound, prefer_codec
 from streamer.downlink import PacedEncoder, Seen
 from streamer.echo import EchoSounder
 from streamer.errors import ServiceError
 from streamer.ladder import Ladder
 from streamer.metrics import Meter
-from streamer.offer import Trickle, ViewerOffer, bad_sdp
+from streamer.offer import Trickle, ViewerOffer
 from streamer.packets import SharedFrame
 from streamer.renditions import Rendition, Renditions
 from streamer.shared_encoders import ENCODE_SHARED, SHARES, RtpEncoder
 from streamer.sound import Sound
 from streamer.sound_track import SoundTrack
-from streamer.stranger import refuse_strangers
 
 logger = logging.getLogger(__name__)
 
@@ -159,24 +156,17 @@ class Viewer:
                 peer.addTransceiver("video", direction="inactive")
         assert output is not None
         sounds = plan_sound(peer, offer.sound, self._sound_track)
-        try:
-            await self._candidates.describe(offer.sdp)
-            for transceiver in peer.getTransceivers():
-                if transceiver is not output and transceiver not in sounds.values():
-                    transceiver.direction = "inactive"
-            self._join(output, offer)
-            join_sound(sounds, offer.sound, self._sound_track, self._sound)
-            hasten_gathering(peer)
-            await peer.setLocalDescription(await peer.createAnswer())
-            refuse_strangers(peer, self._clock)
-        except OperationError as error:
-            raise ServiceError(406, "no_common_codec", "The offer has none of our codecs.") from error
-        except Exception as error:  # As in `Connection.answer`.
-            logger.warning("a viewer's offer could not be answered: %s", type(error).__name__)
-            raise bad_sdp("The offer cannot be used: its media sections contradict each other.") from error
-        return str(peer.localDescription.sdp)
+        return await answer_offer(
+            peer,
+            self._candidates,
+            offer.sdp,
+            wanted=[output, *sounds.values()],
+            join=lambda: self._join(output, sounds, offer),
+            clock=self._clock,
+        )
 
-    def _join(self, output: RTCRtpTransceiver, offer: ViewerOffer) -> None:
+    def _join(self, output: RTCRtpTransceiver, sounds: dict[str, RTCRtpTransceiver], offer: ViewerOffer) -> None:
+        join_sound(sounds, offer.sound, self._sound_track, self._sound)
         self._codec = next(iter(negotiated_codecs(output).values()))
         install_encoder(output.sender, self._repacker)
         install_key_frame_request(output.sender, self._request_key_frame)

@@ -19,8 +19,8 @@ const RTP_PER_MS = 90;
 /** A longer delay than this is taken for clocks that disagree. */
 const MAX_TOTAL_MS = 10_000;
 
-/** Half a refresh at 60 Hz: nine of ten pictures are swapped in sooner after the refresh that they were handed over for. */
-const SWAP_MS = 1000 / 120;
+/** How long after the refresh that it was handed over for a picture is swapped in: nine of ten are, by Chromium's trace. */
+const SWAP_MS = 10;
 
 /**
  * When a picture is on the screen, by what `requestVideoFrameCallback` says of it. Chromium expects it by its last plan
@@ -106,7 +106,7 @@ export class Latency {
     });
   }
 
-  /** @param {VideoFrameCallbackMetadata} metadata */
+  /** @param {{now: number, metadata: VideoFrameCallbackMetadata}} shown - one picture, as `requestVideoFrameCallback` says it */
   #see({ now, metadata }) {
     const { rtpTimestamp, receiveTime } = metadata;
     if (rtpTimestamp === undefined) return;
