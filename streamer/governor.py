@@ -116,7 +116,8 @@ class Governor:
         if latency.count == 0:
             self._missed_since_ns = self._behind_since_ns = self._room_since_ns = None
             return self.quality
-        self._learn_load()
+        if self.step == 0:
+            self._learn_load()
         target_ms = self.settings.target_ms
         self._missed_since_ns = self._since(self._missed_since_ns, latency.p95 > target_ms, now_ns)
         self._behind_since_ns = self._since(self._behind_since_ns, self._is_behind(), now_ns)
@@ -151,9 +152,9 @@ class Governor:
         return made < (1.0 - LEFT_OUT) * offered and made <= SAME_RATE * STEPS[self.step + 1].frame_rate
 
     def _learn_load(self) -> None:
-        """Remember the greatest load at which all frames were made, at full quality."""
+        """Remember the greatest load at which all frames were made."""
         offered, made = self._rates(HELD_S)
-        if self.step == 0 and made >= HELD_SHARE * offered:
+        if made >= HELD_SHARE * offered:
             self._held_load = max(self._held_load, HELD_SLACK * self._load(made, HELD_S))
 
     def _load(self, frame_rate: float, window_s: float) -> float:
